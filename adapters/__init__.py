@@ -1,0 +1,1 @@
+"""One sub-package per protocol. An adapter imports ``bridge.adapter`` and ``bridge.wire`` only."""

@@ -1,0 +1,51 @@
+"""The contract between the core and the protocols.
+
+Ideas:
+
+* ``Adapter.serve`` is one linear coroutine per connection over a ``Stream``.
+* ``Door.admit`` is the only way to a legacy login and a legacy connection.
+* Nothing is done upstream that was not permitted, and so recorded, first (``Admission.permit``).
+* What the client must hear is a ``Refused``; the adapter says it in the protocol's own words.
+* A ``Secret`` can be used, never shown.
+"""
+
+from bridge.adapter.adapter import Adapter, AdapterOptions, Check, SystemFacts
+from bridge.adapter.admission import Admission, AdmissionRequest, AgentFacts, Door, Login, Permit
+from bridge.adapter.credential import BearerToken, ClientCertificate, Credential
+from bridge.adapter.errors import BridgeError, PeerFault, StreamClosed, TimedOut
+from bridge.adapter.operation import Action, Operation, Outcome, Result, StatementLogging
+from bridge.adapter.refusal import Reason, Refused
+from bridge.adapter.secret import Secret
+from bridge.adapter.stream import Address, Stream, TLSFacts, TLSSettings
+
+__all__ = [
+    "Action",
+    "Adapter",
+    "AdapterOptions",
+    "Address",
+    "Admission",
+    "AdmissionRequest",
+    "AgentFacts",
+    "BearerToken",
+    "BridgeError",
+    "Check",
+    "ClientCertificate",
+    "Credential",
+    "Door",
+    "Login",
+    "Operation",
+    "Outcome",
+    "PeerFault",
+    "Permit",
+    "Reason",
+    "Refused",
+    "Result",
+    "Secret",
+    "StatementLogging",
+    "Stream",
+    "StreamClosed",
+    "SystemFacts",
+    "TLSFacts",
+    "TLSSettings",
+    "TimedOut",
+]

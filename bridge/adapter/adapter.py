@@ -1,0 +1,70 @@
+"""What a protocol is to the core."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from bridge.adapter.operation import StatementLogging
+from bridge.adapter.stream import TLSSettings
+
+if TYPE_CHECKING:
+    from bridge.adapter.admission import Admission, Door
+    from bridge.adapter.stream import Stream
+
+AdapterOptions = Any
+"""An instance of the adapter's own pydantic model (``Adapter.Options``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class SystemFacts:
+    """The legacy system a door leads to, as far as an adapter needs to know it.
+
+    ``tls`` is the listener's own certificate (None: TLS is not configured). Times are seconds.
+    """
+
+    name: str
+    options: AdapterOptions
+    statements: StatementLogging = StatementLogging.REDACTED
+    tls: TLSSettings | None = None
+    hello_timeout: float = 10.0
+    auth_timeout: float = 30.0
+    upstream_timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One finding of ``Adapter.examine``; ``level`` is ``ok``, ``warning`` or ``problem``."""
+
+    level: str
+    title: str
+    detail: str = ""
+
+
+class Adapter(Protocol):
+    """One instance per system. ``Options`` is a pydantic model of the system's protocol options.
+
+    ``targets`` names the facts that grants of this protocol may narrow by (PostgreSQL: ``database``).
+    """
+
+    name: ClassVar[str]
+    default_port: ClassVar[int]
+    Options: ClassVar[type[Any]]
+    targets: ClassVar[frozenset[str]]
+
+    async def serve(self, client: Stream, door: Door) -> None:
+        """The whole life of one connection. Returns or raises; the core closes the streams and writes the end."""
+        ...
+
+    async def examine(self, admission: Admission) -> list[Check]:
+        """``idbridge doctor``: logs in upstream and reports what the static account really may do."""
+        ...
+
+    def start(self, deferring: Callable[..., Awaitable[Any]]) -> None:
+        """Called once before the first ``serve``; ``deferring(function, *plain)`` runs a blocking function in a pool."""
+        ...
+
+    def stop(self) -> None:
+        """Called once at shutdown; ends helper processes."""
+        ...

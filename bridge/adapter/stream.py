@@ -1,0 +1,97 @@
+"""A connection as an adapter sees it: bytes in, bytes out, back-pressure by awaiting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An IP end point; ``host`` is a literal, never a name. A Unix socket has its path as ``host`` and port 0."""
+
+    host: str
+    port: int
+
+    @property
+    def loopback(self) -> bool:
+        return self.host in ("::1", "") or self.host.startswith(("127.", "::ffff:127.", "/"))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class TLSFacts:
+    """What a finished handshake agreed on. ``peer_chain`` is DER, leaf first (empty: none was sent)."""
+
+    version: str
+    cipher: str
+    alpn: str = ""
+    peer_chain: tuple[bytes, ...] = ()
+
+
+class TLSSettings(Protocol):
+    """Opaque to adapters: made by ``bridge.net.tls``, passed to ``Stream.start_tls``."""
+
+    @property
+    def server_side(self) -> bool: ...
+
+
+class Stream(Protocol):
+    """A TCP (or in-memory) connection.
+
+    Every wait ends: ``receive`` and ``start_tls`` by their ``timeout`` (seconds, ``TimedOut``), ``send`` by the
+    stall limit of the listener (``StreamClosed``).
+    """
+
+    @property
+    def peer(self) -> Address: ...
+    @property
+    def local(self) -> Address: ...
+    @property
+    def tls(self) -> TLSFacts | None:
+        """None while the connection is in plaintext."""
+        ...
+
+    async def receive(self, timeout: float | None = None) -> bytes:
+        """The next bytes as they came, 1 byte to 256 KiB; ``b""`` once at the peer's end of file and ever after.
+
+        Raises StreamClosed when the connection broke, TimedOut after ``timeout`` seconds (the stream stays usable).
+        """
+        ...
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        """Hands ``data`` over and returns while little is unsent, else waits until the peer has taken enough.
+
+        Raises StreamClosed when the connection is gone.
+        """
+        ...
+
+    def unread(self, data: bytes) -> None:
+        """Puts bytes back, to be returned by the next ``receive`` (sniffing a first byte, splitting after a message)."""
+        ...
+
+    async def start_tls(self, settings: TLSSettings, *, replay: bytes = b"", timeout: float = 10.0) -> TLSFacts:
+        """Runs the handshake and returns what it agreed on.
+
+        Bytes already received or put back by ``unread`` are an injection: PeerFault. A protocol that hands its rest to
+        TLS (direct TLS, MySQL) passes them as ``replay``. Raises PeerFault with the handshake's error.
+        """
+        ...
+
+    async def send_eof(self) -> None:
+        """Closes our sending side (half-close) once all is sent; reading goes on."""
+        ...
+
+    async def close(self) -> None:
+        """Orderly close: sends what is unsent, waits at most the grace of the listener, then aborts. Never raises."""
+        ...
+
+    def abort(self) -> None:
+        """Drops the connection now. ``receive`` and ``send`` that wait raise StreamClosed."""
+        ...
+
+    def hand_over(self, protocol: Any) -> None:
+        """Gives the transport to a Twisted protocol for good (Conch); buffered bytes are delivered to it first."""
+        ...

@@ -1,0 +1,1 @@
+"""Sans-I/O kit that codecs share: no twisted, no sockets."""
