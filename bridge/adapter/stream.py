@@ -37,6 +37,13 @@ class TLSSettings(Protocol):
     @property
     def server_side(self) -> bool: ...
 
+    def with_alpn(self, protocols: tuple[str, ...], *, required: bool = False) -> TLSSettings:
+        """The same settings, offering (client) or choosing from (server) these ALPN names (RFC 7301).
+
+        ``required``: a handshake that agrees on none of them fails.
+        """
+        ...
+
 
 class Stream(Protocol):
     """A TCP (or in-memory) connection.
