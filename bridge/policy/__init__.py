@@ -1,0 +1,40 @@
+"""Which agent may do what, as which static account of which legacy system.
+
+Ideas:
+
+* Grants are plain data with a closed vocabulary; there is no language to evaluate.
+* Nothing is allowed unless a grant allows it; a deny grant wins over every allow grant.
+* A refusal has grounds, every ground has a mode, and a ground that is not enforced is recorded instead of applied.
+* The policy also *chooses* the account when the agent names none.
+* Live decisions, ``explain`` and the reverse questions are one code path, so their answers cannot differ.
+
+Pure: no clock, no I/O. Times are Unix seconds given by the caller.
+"""
+
+from bridge.policy.decision import Decision, Request, Subject
+from bridge.policy.explanation import Explanation, Trace
+from bridge.policy.grants import ANYONE, Delegated, Effect, Grant, Hours, Mode, SystemPolicy
+from bridge.policy.policy import Policy
+from bridge.policy.questions import Access, Circumstances, Difference, difference
+from bridge.policy.standing import Standing
+
+__all__ = [
+    "ANYONE",
+    "Access",
+    "Circumstances",
+    "Decision",
+    "Delegated",
+    "Difference",
+    "Effect",
+    "Explanation",
+    "Grant",
+    "Hours",
+    "Mode",
+    "Policy",
+    "Request",
+    "Standing",
+    "Subject",
+    "SystemPolicy",
+    "Trace",
+    "difference",
+]

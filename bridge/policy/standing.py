@@ -1,0 +1,53 @@
+"""What a live session may do: the same decision per operation, remembered until time could change it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bridge.adapter import Action
+from bridge.policy.conditions import BITS
+from bridge.policy.decider import Decider
+from bridge.policy.decision import Decision, Request
+
+REMEMBERED = 256
+"""Distinct (action, target) pairs kept; clients choose targets, so there must be an end."""
+
+MINUTE = 60
+"""Hours begin and end on whole minutes, so an answer that depends on them is good to the end of this one."""
+
+FOREVER = float("inf")
+
+
+class Standing:
+    """One session's subject, system, account and source under one policy. After a reload, make a new one."""
+
+    __slots__ = ("_decider", "_remembered", "_request")
+
+    def __init__(self, decider: Decider, request: Request, account: str) -> None:
+        self._decider = decider
+        self._request = replace(request, account=account)
+        self._remembered: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[float, float, Decision]] = {}
+
+    def permit(self, action: Action, target: Mapping[str, str], at: float) -> Decision:
+        """The decision on one operation at a time in Unix seconds."""
+        items = tuple(target.items())
+        key = (BITS[action], items if len(items) < 2 else tuple(sorted(items)))
+        found = self._remembered.get(key)
+        if found is not None and found[0] <= at < found[1]:
+            return found[2]
+        decision = self._decider.permit(replace(self._request, action=action, target=dict(target), at=at))
+        if len(self._remembered) >= REMEMBERED:
+            self._remembered.clear()
+        self._remembered[key] = (at, self._until(at), decision)
+        return decision
+
+    def _until(self, at: float) -> float:
+        index = self._decider.index(self._request.system)
+        until = FOREVER
+        for rule in index.selected(self._request.subject, at) if index else ():
+            if rule.expires is not None:
+                until = min(until, rule.expires)
+            if rule.grant.hours is not None:
+                until = min(until, at - at % MINUTE + MINUTE)
+        return until
