@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import OperationalError
 
 from bridge.storage.database import Kind, reading, where, writing
 from bridge.storage.errors import SchemaTooNew, SchemaUnknown
@@ -60,14 +59,13 @@ def _outdated(present: str, file: str, kind: Kind) -> bool:
 
 
 def _version(connection: Connection, file: str, kind: Kind) -> str:
-    if not connection.execute(text("SELECT count(*) FROM sqlite_master")).scalar():
+    tables = connection.execute(text("SELECT name FROM sqlite_master")).scalars().all()
+    if not tables:
         return ""
     if connection.exec_driver_sql("PRAGMA application_id").scalar() != APPLICATION_IDS[kind]:
         raise SchemaUnknown(f"{file}: is not a {kind} database of this program; are the files exchanged?")
-    try:
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-    except OperationalError:  # no such table
-        found = []
+    known = "alembic_version" in tables
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() if known else []
     if len(found) != 1 or not re.fullmatch(r"\d{4}", found[0]):
         raise SchemaUnknown(f"{file}: its schema version cannot be read; restore it from a backup")
     return str(found[0])

@@ -51,7 +51,7 @@ _Inbox = SimpleQueue[_Job | None]
 
 
 class ThreadPool:
-    """At most ``size`` threads, named ``NAME-1`` …, and ``queue_limit`` waiting jobs. Call it in the reactor's thread."""
+    """At most ``size`` threads (``NAME-1`` …) and ``queue_limit`` waiting jobs. Call it in the reactor's thread."""
 
     def __init__(self, name: str, size: int, reactor: ThreadReactor, *, queue_limit: int = QUEUE_LIMIT) -> None:
         self.name = name
