@@ -1,0 +1,59 @@
+"""What the cross checks share: the file's places on one side, a growing list of problems on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+
+from pydantic_core import PydanticCustomError
+
+from bridge.config.problem import Level, Problem
+from bridge.config.tree import Place, dotted, nearest
+from bridge.config.values import moment
+
+
+class Findings:
+    """Cross checks look at the file as written, so that they find what they can even when other parts are wrong."""
+
+    def __init__(self, root: Place, file: str, now: float) -> None:
+        self.root = root
+        self.file = file
+        self.now = datetime.fromtimestamp(now, UTC)
+        self.problems: list[Problem] = []
+
+    def names(self, section: str) -> set[str]:
+        return {name for name, _ in self.root.under(section)}
+
+    def error(self, place: Place, message: str, expected: str = "", *, on_key: bool = False, below: str = "") -> None:
+        self._add("error", place, message, expected, on_key=on_key, below=below)
+
+    def warning(self, place: Place, message: str, expected: str = "", *, on_key: bool = False) -> None:
+        self._add("warning", place, message, expected, on_key=on_key)
+
+    def unknown(self, place: Place, what: str, known: Iterable[str]) -> None:
+        """``place`` names something that does not exist."""
+        names = sorted(known)
+        listed = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+        text = place.text or ""
+        self.error(place, f'no {what} "{text[:80]}"{nearest(text, names)}', listed or f"no {what} is declared")
+
+    def _add(
+        self, level: Level, place: Place, message: str, expected: str, *, on_key: bool = False, below: str = ""
+    ) -> None:
+        mark = place.key if on_key else place.value
+        key = dotted((*place.path, below) if below else place.path)
+        self.problems.append(Problem(self.file, mark.line, mark.column, key, message, expected, level))
+
+    def expiry(self, place: Place, what: str, longest: timedelta | None = None) -> None:
+        """A past ``expires`` is a warning; one further away than ``longest`` an error."""
+        expires = place.get("expires")
+        try:
+            when = moment(expires.text) if expires is not None else None
+        except PydanticCustomError:
+            return
+        if expires is None or when is None:
+            return
+        if when <= self.now:
+            self.warning(expires, f"the {what} has expired", "a date in the future")
+        elif longest is not None and when > self.now + longest:
+            self.error(expires, "is too far away", f"at most {longest.days} days from now")

@@ -1,0 +1,84 @@
+"""The sections that say how the bridge itself runs: ``bridge``, ``admin``, ``tls``, ``limits``, ``credentials``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from bridge.config.values import Count, Duration, FileName, Flag, Listen, Name, Size, Text, bounded, within
+
+LONGEST_LIFETIME = "15m"  # a credential is short-lived, or it is a password; issuers with longer ones: lifetime: clamp
+LONGEST_LEEWAY = "60s"
+
+Mode = Literal["observe", "warn", "enforce"]
+
+
+def _written_as_number(value: Any) -> Any:
+    return str(value) if isinstance(value, float) else value
+
+
+TLSVersion = Annotated[Literal["1.2", "1.3"], BeforeValidator(_written_as_number)]
+
+
+def _no_default(schema: dict[str, Any]) -> None:
+    schema.pop("default", None)
+
+
+def inherited(default: Any) -> Any:
+    """A field whose default another key of the file gives; ``default`` is only what the type checker sees."""
+    return Field(default=default, json_schema_extra=_no_default)
+
+
+class Section(BaseModel):
+    """Base of every part of the file: an unknown key is an error, and nothing changes after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, populate_by_name=False)
+
+
+class Bridge(Section):
+    """``name`` is part of every audience (``bridge:<name>/<system>``) and of every event in the log."""
+
+    name: Name
+    state: FileName = Path("/var/lib/idbridge")
+    mode: Mode = "enforce"
+    accept_bridge_audience: Flag = True
+    drain: Annotated[Duration, bounded("0s", "1h")] = 30.0
+
+
+class Admin(Section):
+    """``socket`` is relative to the state directory; ``metrics`` must be a loopback address."""
+
+    socket: Text = "admin.sock"
+    metrics: Listen | None = None
+
+
+class TLS(Section):
+    """The bridge's own certificate, for all listeners. ``client_ca`` turns client certificates on."""
+
+    certificate: FileName
+    key: FileName
+    minimum: TLSVersion = "1.2"
+    client_ca: FileName | None = None
+
+
+class Limits(Section):
+    """``unauthenticated`` counts connections that have not been admitted yet, over all listeners."""
+
+    connections: Count = 2000
+    per_address: Count = 200
+    unauthenticated: Count = 200
+    hello: Annotated[Duration, bounded("100ms", "5m")] = 10.0
+    auth: Annotated[Duration, bounded("100ms", "5m")] = 30.0
+    stall: Annotated[Duration, bounded("1s", "1h")] = 60.0
+    sessions_per_agent: Count = 100
+
+
+class Credentials(Section):
+    """What holds for every issuer that does not say otherwise."""
+
+    max_lifetime: Annotated[Duration, bounded("10s", LONGEST_LIFETIME)] = 900.0
+    leeway: Annotated[Duration, bounded("0s", LONGEST_LEEWAY)] = 30.0
+    max_token: Annotated[Size, within(1024, 16 * 1024)] = 8 * 1024
+    replay: Literal["bind", "once", "off"] = "bind"

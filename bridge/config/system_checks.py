@@ -1,0 +1,110 @@
+"""Cross checks of ``systems`` and ``admin``: addresses, accounts, and files that are named but not there."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic_core import PydanticCustomError
+
+from bridge.adapter import Address
+from bridge.config.building import Build
+from bridge.config.findings import Findings
+from bridge.config.tree import Place
+from bridge.config.values import address
+
+LONGEST_SOCKET = 107  # sun_path of Linux (unix(7)), less the closing zero
+DEFAULT_ACCOUNT = "agent"  # as a wished account it means "the default of whoever I am"
+
+
+def check(found: Findings, build: Build) -> None:
+    _listeners(found)
+    _admin(found, build)
+    if not found.names("systems"):
+        found.warning(found.root, "no system is declared, so there is nothing to listen for", "systems")
+    for _, system in found.root.under("systems"):
+        _accounts(found, system)
+        plaintext = system.get("plaintext")
+        if found.root.get("tls") is None and (plaintext is None or plaintext.text == "refuse"):
+            found.warning(
+                system, "refuses plaintext and the bridge has no certificate: nobody can log in", "tls", on_key=True
+            )
+    _files(found, build)
+
+
+def _addresses(found: Findings) -> Iterator[tuple[str, Place, Address]]:
+    for name, system in found.root.under("systems"):
+        yield from _parsed(f"system {name}", system, "listen")
+    admin = found.root.get("admin")
+    if admin is not None:
+        yield from _parsed("admin.metrics", admin, "metrics")
+
+
+def _parsed(who: str, place: Place, key: str) -> Iterator[tuple[str, Place, Address]]:
+    for text, at in place.texts(key):
+        try:
+            yield who, at, address(text)
+        except PydanticCustomError:
+            continue
+
+
+def _listeners(found: Findings) -> None:
+    taken: dict[int, list[tuple[str, Address, int]]] = {}
+    for who, place, own in _addresses(found):
+        if own.port == 0:
+            continue
+        others = taken.setdefault(own.port, [])
+        clash = next(((other, line) for other, theirs, line in others if _same(own.host, theirs.host)), None)
+        if clash is not None and clash[0] != who:
+            found.error(place, f"{clash[0]} listens there already (line {clash[1]})", "an address of its own")
+        others.append((who, own, place.value.line))
+
+
+def _same(one: str, other: str) -> bool:
+    """Equal, or one of them is the wildcard of the other's family (``::`` takes IPv4 as well)."""
+    if one == other or "::" in (one, other):
+        return True
+    return "0.0.0.0" in (one, other) and ":" not in one + other
+
+
+def _admin(found: Findings, build: Build) -> None:
+    admin, metrics = build.admin, found.root.get("admin", "metrics")
+    if admin.metrics and metrics and not ipaddress.ip_address(admin.metrics.host).is_loopback:
+        found.error(metrics, "is not a loopback address", "127.0.0.1:PORT or [::1]:PORT")
+    socket = found.root.get("admin", "socket") or found.root.get("bridge", "state")
+    path = str(build.bridge.state / admin.socket) if build.bridge is not None else ""
+    if socket is not None and len(path.encode()) > LONGEST_SOCKET:
+        found.error(socket, "the admin socket's path is too long", f"at most {LONGEST_SOCKET} bytes with bridge.state")
+
+
+def _accounts(found: Findings, system: Place) -> None:
+    accounts = system.get("accounts")
+    if accounts is not None and not list(accounts.members()):
+        found.warning(accounts, "has no account, so nobody can be let in", "NAME: {secret: env:NAME}")
+    for name, place in system.under("accounts"):
+        if name == DEFAULT_ACCOUNT:
+            found.error(place, "is reserved: clients ask for their default account by it", "another name", on_key=True)
+        elif not 1 <= len(name) <= 128:
+            found.error(place, "is not an account name", "1 to 128 characters", on_key=True)
+
+
+def _files(found: Findings, build: Build) -> None:
+    """Missing files are warnings: they may be put there between the check and the start."""
+    named = [(("tls", key), getattr(build.tls, key, None)) for key in ("certificate", "key", "client_ca")]
+    paths: list[tuple[tuple[str, ...], Path | None]] = list(named)
+    for name, issuer in build.issuers.items():
+        paths.append((("issuers", name, "ca"), issuer.ca))
+        paths.append((("issuers", name, "keys", "jwks_file"), issuer.keys.jwks_file if issuer.keys else None))
+    paths += [(("systems", name, "upstream", "ca"), system.upstream.ca) for name, system in build.systems.items()]
+    for steps, file in paths:
+        place = found.root.get(*steps)
+        if file is not None and place is not None and not _there(file):
+            found.warning(place, "there is no such file", "a file that can be read")
+
+
+def _there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # too long a name, or a folder that may not be entered
+        return False
