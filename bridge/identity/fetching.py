@@ -1,0 +1,144 @@
+"""One small document over HTTPS, bounded in every way: time, size, scheme; no redirects, no decompression.
+
+The agent is injected; ``https_agent`` makes one that trusts the system's authorities or only those of a file.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.ssl import Certificate, trustRootFromCertificates
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgent, IResponse
+
+MAX_DOCUMENT = 256 * 1024  # 100 keys with certificate chains stay below
+FETCH_TIMEOUT = 10.0
+CONNECT_TIMEOUT = 5.0
+
+_MAX_AGE = re.compile(rb"(?:^|[\s,])max-age=(\d{1,9})(?:$|[\s,])")
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_HEADERS = {b"Accept": [b"application/json"], b"User-Agent": [b"identity-bridge"]}
+
+
+class FetchFailed(Exception):
+    """The document could not be had. The message says why, for ops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """``max_age`` in seconds as Cache-Control says, None when it does not."""
+
+    body: bytes
+    max_age: int | None
+
+
+def https_agent(reactor: Any, authorities: bytes | None = None) -> IAgent:
+    """``authorities``: PEM certificates that alone are trusted; None means the system's. Raises ValueError."""
+    trusted = None if authorities is None else [Certificate.loadPEM(pem) for pem in _PEM.findall(authorities)]
+    if trusted == []:
+        raise ValueError("the CA file has no certificate in PEM form")
+    root = None if trusted is None else trustRootFromCertificates(trusted)  # type: ignore[no-untyped-call]
+    policy = BrowserLikePolicyForHTTPS(trustRoot=root)  # type: ignore[no-untyped-call]
+    agent = Agent(reactor, contextFactory=policy, connectTimeout=CONNECT_TIMEOUT)  # type: ignore[no-untyped-call]
+    return cast(IAgent, agent)
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_url(url: str, *, http_loopback: bool = False) -> None:
+    """Raises FetchFailed unless ``url`` is https (or, where allowed, http to this machine) and without credentials."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise FetchFailed("not a URL") from None
+    if not host or not url.isascii() or parts.username is not None or parts.fragment:
+        raise FetchFailed("not a plain URL")
+    if parts.scheme != "https" and not (parts.scheme == "http" and http_loopback and is_loopback(host)):
+        raise FetchFailed("only https is fetched")
+
+
+class Fetcher:
+    """GETs documents from one issuer."""
+
+    def __init__(
+        self, agent: IAgent, clock: IReactorTime, *, http_loopback: bool = False, timeout: float = FETCH_TIMEOUT
+    ) -> None:
+        self._agent = agent
+        self._clock = clock
+        self._http_loopback = http_loopback
+        self._timeout = timeout
+
+    def get(self, url: str) -> Awaitable[Document]:
+        """Fails with FetchFailed, or TimeoutError after the limit."""
+        check_url(url, http_loopback=self._http_loopback)
+        return Deferred.fromCoroutine(self._get(url)).addTimeout(self._timeout, self._clock)
+
+    async def _get(self, url: str) -> Document:
+        response = await self._agent.request(b"GET", url.encode("ascii"), Headers(_HEADERS), None)
+        body = _Body(wanted=response.code == 200)
+        response.deliverBody(body)  # type: ignore[no-untyped-call]
+        if response.code != 200:
+            raise FetchFailed(f"status {response.code}")
+        return Document(await body.done, _max_age(response))
+
+
+def _max_age(response: IResponse) -> int | None:
+    for value in response.headers.getRawHeaders(b"cache-control", []):
+        match = _MAX_AGE.search(value.lower())
+        if match:
+            return int(match[1])
+    return None
+
+
+class _Body(Protocol):
+    """Collects at most MAX_DOCUMENT bytes, then drops the connection; at once when it is not wanted."""
+
+    def __init__(self, *, wanted: bool) -> None:
+        self._wanted = wanted
+        self.done: Deferred[bytes] = Deferred(lambda _: self._drop())
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def connectionMade(self) -> None:
+        if not self._wanted:
+            self._drop()
+
+    def dataReceived(self, data: bytes) -> None:
+        if not self._wanted:
+            return
+        self._size += len(data)
+        self._parts.append(data)
+        if self._size > MAX_DOCUMENT:
+            self._wanted = False
+            self.done.errback(FetchFailed(f"longer than {MAX_DOCUMENT} bytes"))
+            self._drop()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.done.called or not self._wanted:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss):  # type: ignore[no-untyped-call]
+            self.done.callback(b"".join(self._parts))
+        else:
+            self.done.errback(FetchFailed("the connection broke"))
+
+    def _drop(self) -> None:
+        self._parts.clear()
+        if self.transport is not None:
+            self.transport.loseConnection()

@@ -1,0 +1,179 @@
+"""The built-in issuer: short-lived Ed25519 tokens for registered agents, so that a newcomer needs no identity provider.
+
+The key is a PEM file (PKCS #8, mode 0600) in the state directory. Whoever can read it can be any agent, so a file with
+wider rights, of another owner, or behind a symbolic link is refused, not repaired.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from bridge.identity.jwk import KeySet, VerificationKey, ed25519_key
+from bridge.identity.settings import IssuerSettings
+from bridge.identity.text import is_agent_id, is_clean
+from bridge.identity.verifier import Delegation
+
+NAME = "builtin"
+MAX_LIFETIME = 900
+MAX_TOKEN = 699  # characters: fits a psql password prompt's 1 KiB and most password fields of clients
+_MAX_PEM = 4096
+
+
+class IssuerKeyRefused(Exception):
+    """The key file cannot be used as it is. The message names the file and what to do."""
+
+
+class BuiltinIssuer:
+    """Mints tokens of profile ``builtin``. ``iss`` is ``idbridge:<bridge name>``."""
+
+    def __init__(self, bridge_name: str, key: Ed25519PrivateKey) -> None:
+        if not is_clean(bridge_name):
+            raise ValueError("the bridge's name is a short text")
+        self.iss = f"idbridge:{bridge_name}"
+        self._key = key
+        raw = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self._public: VerificationKey = ed25519_key(base64.urlsafe_b64encode(raw).rstrip(b"=").decode())
+
+    @classmethod
+    def load_or_create(cls, path: Path, bridge_name: str) -> BuiltinIssuer:
+        """Reads the key file, or makes it; blocks on the disk. Raises IssuerKeyRefused, OSError."""
+        try:
+            return cls(bridge_name, _read(path))
+        except FileNotFoundError:
+            _create(path)
+        return cls(bridge_name, _read(path))
+
+    def __repr__(self) -> str:
+        return f"<BuiltinIssuer {self.iss}>"
+
+    @property
+    def kid(self) -> str:
+        return self._public.kid
+
+    def key_set(self) -> KeySet:
+        return KeySet(frozenset({self._public}))
+
+    def settings(self, *, accept_bridge_audience: bool = True, max_lifetime: int = MAX_LIFETIME) -> IssuerSettings:
+        """The issuer record that accepts our own tokens. Same clock, so ``exp`` needs no leeway."""
+        return IssuerSettings(
+            name=NAME,
+            iss=self.iss,
+            profile="builtin",
+            algorithms=("EdDSA",),
+            accept_bridge_audience=accept_bridge_audience,
+            multiple_audiences=True,
+            max_lifetime=max_lifetime,
+            leeway=0,
+        )
+
+    def mint(
+        self,
+        agent_id: str,
+        *,
+        audiences: Sequence[str],
+        ttl: int,
+        now: float,
+        jti: str | None = None,
+        delegation: Delegation | None = None,
+    ) -> str:
+        """A compact JWT. ``ttl`` is 1 to 900 seconds; a ``jti`` is made when none is given. Raises ValueError.
+
+        A delegated token has the delegator as ``sub`` and the agent as ``act``: the delegator must be of this issuer.
+        """
+        if not is_agent_id(agent_id):
+            raise ValueError("not an agent id")
+        if not 1 <= ttl <= MAX_LIFETIME:
+            raise ValueError(f"a token lives 1 to {MAX_LIFETIME} seconds")
+        if not audiences or not all(map(is_clean, audiences)):
+            raise ValueError("an audience is a short text")
+        issued = int(now)
+        claims: dict[str, Any] = {
+            "iss": self.iss,
+            "sub": agent_id,
+            "client_id": agent_id,
+            "aud": audiences[0] if len(audiences) == 1 else list(audiences),
+            "iat": issued,
+            "exp": issued + ttl,
+            "jti": jti or secrets.token_urlsafe(12),
+        }
+        if delegation is not None and delegation.mode == "delegated":
+            claims.update(self._delegated(agent_id, delegation))
+        payload = json.dumps(claims, separators=(",", ":")).encode()
+        headers = {"typ": "at+jwt", "kid": self.kid}
+        token = jwt.api_jws.PyJWS(["EdDSA"]).encode(payload, self._key, "EdDSA", headers)
+        if len(token) > MAX_TOKEN:
+            raise ValueError(f"the token would be longer than {MAX_TOKEN} characters: fewer audiences or actors")
+        return token
+
+    def _delegated(self, agent_id: str, delegation: Delegation) -> dict[str, Any]:
+        if not is_clean(delegation.subject) or delegation.subject_issuer not in ("", self.iss):
+            raise ValueError("the delegator is not a subject of this issuer")
+        act: dict[str, Any] = {"sub": agent_id}
+        innermost = act
+        for iss, subject in delegation.chain:
+            innermost["act"] = {"iss": iss, "sub": subject}
+            innermost = innermost["act"]
+        return {"sub": delegation.subject, "act": act}
+
+
+def _read(path: Path) -> Ed25519PrivateKey:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise IssuerKeyRefused(f"{path}: cannot be opened ({problem.strerror}); it must be a plain file") from None
+    with os.fdopen(descriptor, "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise IssuerKeyRefused(f"{path}: must be a plain file")
+        if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
+            raise IssuerKeyRefused(f"{path}: must belong to the bridge's user alone: chown it and chmod 0600")
+        pem = file.read(_MAX_PEM)
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError):
+        raise IssuerKeyRefused(f"{path}: is not a private key in PEM form") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise IssuerKeyRefused(f"{path}: is not an Ed25519 key")
+    return key
+
+
+def _create(path: Path) -> None:
+    """Writes beside and links into place: no reader sees half a file, and of two processes the first wins."""
+    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path, follow_symlinks=False)
+        except FileExistsError:
+            return
+    finally:
+        os.unlink(draft)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
