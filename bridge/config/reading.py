@@ -102,9 +102,10 @@ def _events(text: str) -> Iterator[Any]:
 def _syntax(error: MarkedYAMLError, file: str) -> Problem:
     mark = error.problem_mark or error.context_mark
     line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-    words = _QUOTED.sub("'…'", str(error.problem or "not YAML").replace("\n", " "))
+    words = str(error.problem or "not YAML").replace("\n", " ")
     if "'\\t'" in words:
         return Problem(file, line, column, "", "a tab cannot indent", "spaces")
+    words = _QUOTED.sub("'…'", words)
     context = f" {_QUOTED.sub('…', str(error.context))}" if error.context else ""
     return Problem(file, line, column, "", f"is not YAML: {words}{context}", "YAML 1.2")
 
