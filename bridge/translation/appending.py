@@ -1,0 +1,72 @@
+"""The one place where events are committed.
+
+Every writer goes through ``append``, in a transaction that holds the write lock from its start: the writer thread of
+the bridge, and for a moment a second process such as the command line. What belongs to the same commit as the events
+(the side tables; later the tree over their bodies) belongs here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, Engine
+
+from bridge.storage import writing
+from bridge.translation.identifiers import Identifiers, Timestamps
+from bridge.translation.record import Entry, Event, EventEntry, Mark
+from bridge.translation.vocabulary import INTENT, OUTCOME
+
+_INSERT = (
+    "INSERT INTO event (seq, body, ts, type, phase, outcome, session, agent, owner, system, account, action, labels)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_OPEN = (
+    "INSERT INTO session (session, agent, owner, system, account, opened, opened_seq, outcome)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT (session) DO NOTHING"
+)
+_ESTABLISHED = "UPDATE session SET established_seq = ?, backend = ?, client_port = ? WHERE session = ?"
+_CLOSE = "UPDATE session SET closed = ?, closed_seq = ?, outcome = ? WHERE session = ? AND closed IS NULL"
+_INTENT = "INSERT INTO open_intent (request, seq) VALUES (?, ?)"
+_OUTCOME = "DELETE FROM open_intent WHERE request = ?"
+
+
+def append(connection: Connection, log: str, entries: Sequence[Entry], timestamps: Timestamps) -> int:
+    """Appends ``entries`` (at least one) and returns the sequence number of the first."""
+    last = connection.exec_driver_sql("SELECT max(seq) FROM event").scalar()
+    first = (last or 0) + 1
+    rows = [entry.row(seq, log, timestamps) for seq, entry in enumerate(entries, first)]
+    connection.exec_driver_sql(_INSERT, rows)
+    marks = [(seq, mark) for seq, entry in enumerate(entries, first) if (mark := entry.mark()) is not None]
+    if marks:
+        _follow(connection, marks)
+    return first
+
+
+def _follow(connection: Connection, marks: list[tuple[int, Mark]]) -> None:
+    """Keeps the side tables. Kind by kind keeps the order that matters: nothing ends before it began."""
+    run: dict[str, list[tuple[object, ...]]] = {_OPEN: [], _ESTABLISHED: [], _CLOSE: [], _INTENT: [], _OUTCOME: []}
+    for seq, mark in marks:
+        if mark.kind == INTENT:
+            run[_INTENT].append((mark.key, seq))
+        elif mark.kind == OUTCOME:
+            run[_OUTCOME].append((mark.key,))
+        elif mark.kind == "open":
+            run[_OPEN].append((*mark.index.columns()[:5], mark.at, seq))
+        elif mark.kind == "established":
+            run[_ESTABLISHED].append((seq, mark.index.backend or None, mark.index.client_port or None, mark.key))
+        else:
+            run[_CLOSE].append((mark.at, seq, mark.outcome, mark.key))
+    for statement, parameters in run.items():
+        if parameters:
+            connection.exec_driver_sql(statement, parameters)
+
+
+def in_thread_append(engine: Engine, log: str, events: Sequence[Event], identifiers: Identifiers | None = None) -> int:
+    """Appends ``events`` in one commit, from a process that runs no ``SQLLog``; returns the first sequence number.
+
+    Raises StorageError.
+    """
+    source = identifiers or Identifiers()
+    entries = [EventEntry(event.stamped(source)) for event in events]
+    with writing(engine) as connection:
+        return append(connection, log, entries, Timestamps())

@@ -1,0 +1,165 @@
+"""One event in one English sentence, for people who read the log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bridge.translation.vocabulary import (
+    ABORTED,
+    ALARM,
+    CONFIG_CHANGE,
+    DENIED,
+    DENY_CHANGE,
+    FAILURE,
+    INTENT,
+    KEY_CHANGE,
+    LOG_READ,
+    LOG_RECOVERED,
+    LOG_START,
+    LOG_STOP,
+    OK,
+    OPERATION,
+    REGISTRY_CHANGE,
+    SECRET_CHANGE,
+    SESSION_CLOSE,
+    SESSION_ESTABLISHED,
+    SESSION_OPEN,
+    SESSION_REFUSED,
+    SESSION_STOP,
+    SUCCESS,
+    TOKEN_ISSUE,
+    UNKNOWN,
+)
+
+Fields = Mapping[str, Any]
+
+_VERBS = {
+    SUCCESS: "ran",
+    FAILURE: "tried",
+    DENIED: "was denied",
+    ABORTED: "asked for, but never ran,",
+    UNKNOWN: "may have run",
+}
+
+_SUBJECTS = {
+    REGISTRY_CHANGE: "changed the agent registry",
+    CONFIG_CHANGE: "changed the configuration",
+    SECRET_CHANGE: "changed a stored secret",
+    DENY_CHANGE: "changed the deny list",
+    KEY_CHANGE: "changed the keys of an issuer",
+    TOKEN_ISSUE: "issued a token",
+    SESSION_STOP: "asked to end a session",
+}
+
+
+def describe(body: Fields) -> str:
+    """``body`` is a decoded event (``LoggedEvent.fields``)."""
+    words = _WORDS.get(str(body.get("type", "")), _other)
+    return words(body)
+
+
+def _part(body: Fields, name: str) -> Fields:
+    part = body.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _who(body: Fields) -> str:
+    agent = _part(body, "agent")
+    name = agent.get("name") or agent.get("id")
+    if not name:
+        return "Somebody"
+    subject = _part(_part(body, "delegation"), "subject").get("sub")
+    owner = f" (owner {agent['owner']})" if agent.get("owner") else ""
+    return f"{name}{owner}" + (f", for {subject}," if subject else "")
+
+
+def _where(body: Fields) -> str:
+    legacy = _part(body, "legacy")
+    account = f" as {legacy['account']}" if legacy.get("account") else ""
+    return f"{legacy.get('system', 'an unknown system')}{account}"
+
+
+def _why(body: Fields) -> str:
+    parts = [str(body.get("reason", OK))] if body.get("reason", OK) != OK else []
+    if text := _part(body, "detail").get("text"):
+        parts.append(str(text))
+    return f": {', '.join(parts)}" if parts else ""
+
+
+def _operation(body: Fields) -> str:
+    action, result = _part(body, "action"), _part(body, "result")
+    verb = str(action.get("verb", "an operation"))
+    what = f"a {verb.split('.', 1)[-1].upper()}"
+    did = "is about to run" if body.get("phase") == INTENT else _VERBS.get(str(body.get("outcome")), "asked for")
+    objects = f" of {', '.join(action['objects'])}" if action.get("objects") else ""
+    return f"{_who(body)} {did} {what}{objects} on {_where(body)}{_result(body, result)}"
+
+
+def _result(body: Fields, result: Fields) -> str:
+    outcome = body.get("outcome")
+    if outcome == SUCCESS:
+        rows = result.get("rows", 0)
+        return f": {rows} row{'' if rows == 1 else 's'}"
+    code = f", code {result['code']}" if result.get("code") else ""
+    return f"{_why(body)}{code}"
+
+
+def _opened(body: Fields) -> str:
+    return f"{_who(body)} was let in to {_where(body)}"
+
+
+def _refused(body: Fields) -> str:
+    source = _part(body, "transport").get("src")
+    return f"{_who(body)}{f' from {source}' if source else ''} was refused at {_where(body)}{_why(body)}"
+
+
+def _established(body: Fields) -> str:
+    facts = ", ".join(f"{name} {value}" for name, value in _part(_part(body, "legacy"), "facts").items())
+    return f"{_who(body)} is connected to {_where(body)}{f' ({facts})' if facts else ''}"
+
+
+def _closed(body: Fields) -> str:
+    how = "ended" if body.get("outcome") == SUCCESS else f"ended ({body.get('outcome')})"
+    return f"The session of {_who(body)} on {_where(body)} {how}{_why(body)}"
+
+
+def _changed(body: Fields) -> str:
+    actor, change = _part(body, "actor"), _part(body, "change")
+    subject = f" ({change['subject']})" if change.get("subject") else ""
+    return f"{actor.get('id', 'The bridge')} {_SUBJECTS[str(body['type'])]}{subject}{_why(body)}"
+
+
+def _read(body: Fields) -> str:
+    detail = _part(body, "detail")
+    query, count = detail.get("query", "read"), detail.get("count", 0)
+    return f"{_part(body, 'actor').get('id', 'Somebody')} read the log ({query}): {count} events"
+
+
+def _log(text: str) -> Callable[[Fields], str]:
+    return lambda body: f"{text}{_why(body)}"
+
+
+def _alarm(body: Fields) -> str:
+    legacy = _part(body, "legacy")
+    place = f" on {_where(body)} in the session of {_who(body)}" if legacy else ""
+    return f"ALARM{place}{_why(body)}"
+
+
+def _other(body: Fields) -> str:
+    return f"{body.get('type', 'event')} {body.get('outcome', '')}{_why(body)}"
+
+
+_WORDS: dict[str, Callable[[Fields], str]] = {
+    SESSION_OPEN: _opened,
+    SESSION_REFUSED: _refused,
+    SESSION_ESTABLISHED: _established,
+    SESSION_CLOSE: _closed,
+    OPERATION: _operation,
+    LOG_READ: _read,
+    LOG_START: _log("The log was opened"),
+    LOG_STOP: _log("The log was closed in order"),
+    LOG_RECOVERED: _log("The log can be written again"),
+    ALARM: _alarm,
+    **dict.fromkeys(_SUBJECTS, _changed),
+}

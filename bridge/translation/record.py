@@ -1,0 +1,205 @@
+"""What is recorded: an event, and how it becomes a row.
+
+Ideas:
+
+* An event's *sections* (``agent``, ``legacy``, ``action`` …) are canonical JSON text already. Those that do not
+  change in the life of a session are serialised once, not once per operation.
+* The *body* is composed by the writer, which alone knows the sequence number: top-level keys in sorted order, so that
+  the body is canonical JSON as well. Its exact bytes are what is stored and later hashed.
+* The *index columns* repeat some values of the body for finding; the body is the truth.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from bridge.translation.canonical import clean, quoted
+from bridge.translation.identifiers import Identifiers, Timestamps
+from bridge.translation.vocabulary import (
+    COMPLETE,
+    INTENT,
+    OK,
+    OUTCOME,
+    SESSION_CLOSE,
+    SESSION_ESTABLISHED,
+    SESSION_OPEN,
+    SUCCESS,
+    VERSION,
+    check,
+)
+
+SECTIONS = frozenset(
+    [
+        "action",
+        "actor",
+        "agent",
+        "change",
+        "corr",
+        "credential",
+        "decision",
+        "delegation",
+        "detail",
+        "legacy",
+        "node",
+        "result",
+        "transport",
+    ]
+)
+
+Row = tuple[int, str, int, str, str, str, str, str, str, str, str, str, str]
+"""seq, body, ts, type, phase, outcome, session, agent, owner, system, account, action, labels"""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexKeys:
+    """What events are found by. ``labels`` are the data classes of the system or account (``pii``).
+
+    ``backend`` and ``client_port`` are facts of ``session.established``: the legacy side's number for our connection
+    (process, thread or connection id), and our local port of that connection, which the legacy side sees as the
+    client's.
+    """
+
+    session: str = ""
+    agent: str = ""
+    owner: str = ""
+    system: str = ""
+    account: str = ""
+    action: str = ""
+    labels: tuple[str, ...] = ()
+    backend: int = 0
+    client_port: int = 0
+
+    def columns(self) -> tuple[str, str, str, str, str, str, str]:
+        return (
+            clean(self.session),
+            clean(self.agent),
+            clean(self.owner),
+            clean(self.system),
+            clean(self.account),
+            self.action,
+            label_column(self.labels),
+        )
+
+
+def label_column(labels: tuple[str, ...]) -> str:
+    """``|finance|pii|``, so that a search for ``|pii|`` finds whole labels."""
+    return f"|{'|'.join(sorted(clean(label) for label in labels))}|" if labels else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened. Raises ValueError for unknown codes or sections.
+
+    ``sections`` maps a section's name to its canonical JSON. ``request`` is the id of the intent whose outcome this
+    is, as it also stands in ``corr.request``. ``id`` may be given beforehand (``Identifiers.next``), when a client is
+    to be told it as reference; else the log gives one. ``at`` is Unix milliseconds, ``mono`` microseconds of the
+    monotonic clock; 0 means "now, when it is handed to the log".
+    """
+
+    type: str
+    phase: str = COMPLETE
+    outcome: str = SUCCESS
+    reason: str = OK
+    sections: Mapping[str, str] = field(default_factory=dict)
+    index: IndexKeys = IndexKeys()
+    request: str = ""
+    id: str = ""
+    at: int = 0
+    mono: int = 0
+
+    def __post_init__(self) -> None:
+        check(self.type, self.phase, self.outcome, self.reason)
+        if not self.sections.keys() <= SECTIONS:
+            raise ValueError(f"unknown sections {sorted(self.sections.keys() - SECTIONS)}")
+
+    def stamped(self, identifiers: Identifiers) -> Event:
+        """The event with its id and times. Called once, when it is handed to a log."""
+        if self.id and self.at and self.mono:
+            return self
+        id, now = identifiers.next()
+        return replace(self, id=self.id or id, at=self.at or now, mono=self.mono or time.monotonic_ns() // 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A beginning or an end. ``kind`` is "open", "established" or "close" with a session as ``key``, or "intent" or
+    "outcome" with the intent's id."""
+
+    kind: str
+    key: str
+    at: int
+    outcome: str = ""
+    index: IndexKeys = IndexKeys()
+
+
+_SESSION_MARKS = {SESSION_OPEN: "open", SESSION_ESTABLISHED: "established", SESSION_CLOSE: "close"}
+
+
+class Entry(Protocol):
+    """What the writer takes. ``row`` runs in the writer's thread; ``size`` is about the characters it will have."""
+
+    @property
+    def settled(self) -> bool:
+        """False while its outcome is awaited; at a flush ``announce`` then gives what is to be written instead."""
+        ...
+
+    def announce(self) -> Entry: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def row(self, seq: int, log: str, timestamps: Timestamps) -> Row: ...
+
+    def mark(self) -> Mark | None:
+        """What it opens, establishes or closes, for the side tables; None for most."""
+        ...
+
+
+class EventEntry:
+    """A stamped ``Event`` as an entry."""
+
+    __slots__ = ("event", "size")
+    settled = True
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.size = 600 + sum(map(len, event.sections.values()))
+
+    def announce(self) -> Entry:
+        return self
+
+    def row(self, seq: int, log: str, timestamps: Timestamps) -> Row:
+        event = self.event
+        body = compose(event, seq, quoted(log), timestamps(event.at))
+        return (seq, body, event.at, event.type, event.phase, event.outcome, *event.index.columns())
+
+    def mark(self) -> Mark | None:
+        event = self.event
+        if event.type in _SESSION_MARKS:
+            return Mark(_SESSION_MARKS[event.type], event.index.session, event.at, event.outcome, event.index)
+        if event.phase == INTENT:
+            return Mark(INTENT, event.id, event.at)
+        if event.phase == OUTCOME and event.request:
+            return Mark(OUTCOME, event.request, event.at)
+        return None
+
+
+def compose(event: Event, seq: int, log: str, ts: str) -> str:
+    """The canonical body. ``log`` is quoted already."""
+    members = {
+        **event.sections,
+        "id": quoted(event.id),
+        "log": log,
+        "mono": str(event.mono),
+        "outcome": f'"{event.outcome}"',
+        "phase": f'"{event.phase}"',
+        "reason": f'"{event.reason}"',
+        "seq": str(seq),
+        "ts": f'"{ts}"',
+        "type": f'"{event.type}"',
+        "v": str(VERSION),
+    }
+    return "{" + ",".join(f'"{key}":{members[key]}' for key in sorted(members)) + "}"

@@ -1,0 +1,89 @@
+"""The tables of ``translation.db``.
+
+``event`` is the log: append-only by triggers, its ``seq`` without gaps. ``session`` and ``open_intent`` are derived
+from it in the same commit, so that "who was it?" and the recovery after a crash need not search the log; they can be
+rebuilt.
+
+Few indexes, because each costs about 2 µs an event. Those for types and outcomes leave out what is most of the log; a
+query uses them by repeating their condition word for word.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Engine, Index, Integer, MetaData, Table, Text, text
+
+metadata = MetaData()
+
+NOT_OPERATION = "type <> 'operation'"
+NOT_SUCCESS = "outcome NOT IN ('success', '')"
+STILL_OPEN = "closed IS NULL"
+
+event = Table(
+    "event",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+    Column("ts", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("session", Text, nullable=False),
+    Column("agent", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("system", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("labels", Text, nullable=False),
+)
+Index("event_by_ts", event.c.ts)
+Index("event_by_session", event.c.session)
+Index("event_by_agent", event.c.agent, event.c.ts)
+Index("event_by_account", event.c.system, event.c.account, event.c.ts)
+Index("event_by_type", event.c.type, event.c.ts, sqlite_where=text(NOT_OPERATION))
+Index("event_by_outcome", event.c.outcome, event.c.ts, sqlite_where=text(NOT_SUCCESS))
+
+session = Table(
+    "session",
+    metadata,
+    Column("session", Text, primary_key=True),
+    Column("agent", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("system", Text, nullable=False),
+    Column("account", Text, nullable=False),
+    Column("opened", BigInteger, nullable=False),
+    Column("opened_seq", Integer, nullable=False),
+    Column("established_seq", Integer),
+    Column("backend", BigInteger),
+    Column("client_port", Integer),
+    Column("closed", BigInteger),
+    Column("closed_seq", Integer),
+    Column("outcome", Text, nullable=False),
+)
+Index("session_by_account", session.c.system, session.c.account, session.c.opened, session.c.closed)
+Index("session_still_open", session.c.opened_seq, sqlite_where=text(STILL_OPEN))
+
+open_intent = Table(
+    "open_intent",
+    metadata,
+    Column("request", Text, primary_key=True),
+    Column("seq", Integer, nullable=False),
+)
+
+TRIGGERS = (
+    "CREATE TRIGGER event_no_update BEFORE UPDATE ON event"
+    " BEGIN SELECT RAISE(ABORT, 'the translation log is append-only'); END",
+    "CREATE TRIGGER event_no_delete BEFORE DELETE ON event"
+    " BEGIN SELECT RAISE(ABORT, 'the translation log is append-only'); END",
+    # INSERT OR REPLACE fires no delete trigger; this also keeps the sequence without gaps whoever writes.
+    "CREATE TRIGGER event_in_sequence BEFORE INSERT ON event"
+    " WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM event)"
+    " BEGIN SELECT RAISE(ABORT, 'the sequence of the translation log has no gaps'); END",
+)
+
+
+def create(engine: Engine) -> None:
+    """The newest schema on an empty database, without migrations: for tests and trials."""
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        for trigger in TRIGGERS:
+            connection.exec_driver_sql(trigger)

@@ -1,0 +1,104 @@
+"""The closed lists of the log: event types, phases, outcomes and the reasons of its own. FORMAT.md explains each.
+
+A type, phase or outcome that is not listed is refused when the event is made. Reasons are open, because the fine
+codes of credentials and protocols are listed where they arise; their form is fixed, and those given here keep their
+meaning.
+"""
+
+from __future__ import annotations
+
+import re
+
+VERSION = 1
+"""Of the format, in each event as ``v``. A change that an old reader would misread raises it."""
+
+SESSION_OPEN = "session.open"
+SESSION_REFUSED = "session.refused"
+SESSION_ESTABLISHED = "session.established"
+SESSION_CLOSE = "session.close"
+SESSION_STOP = "session.stop"
+OPERATION = "operation"
+REGISTRY_CHANGE = "registry.change"
+CONFIG_CHANGE = "config.change"
+SECRET_CHANGE = "secret.change"  # noqa: S105 - a type
+DENY_CHANGE = "deny.change"
+KEY_CHANGE = "key.change"
+TOKEN_ISSUE = "token.issue"  # noqa: S105 - a type
+LOG_READ = "log.read"
+LOG_START = "log.start"
+LOG_STOP = "log.stop"
+LOG_RECOVERED = "log.recovered"
+ALARM = "alarm"
+
+TYPES = {
+    SESSION_OPEN: "an agent was admitted; written before the legacy system is dialled",
+    SESSION_REFUSED: "an agent, or somebody, was turned away",
+    SESSION_ESTABLISHED: "the legacy system accepted the static account; has the facts that its own logs show",
+    SESSION_CLOSE: "the end of a session, whatever it was",
+    SESSION_STOP: "somebody asked for a live session to be ended",
+    OPERATION: "an agent asked something of the legacy system",
+    REGISTRY_CHANGE: "an agent or owner was created, changed, suspended, revoked …",
+    CONFIG_CHANGE: "the configuration was loaded or changed",
+    SECRET_CHANGE: "a stored secret was set or deleted (never its value)",
+    DENY_CHANGE: "an entry of the deny list was added or removed",
+    KEY_CHANGE: "the keys of an issuer changed",
+    TOKEN_ISSUE: "the built-in issuer signed a token",
+    LOG_READ: "somebody read or exported the log",
+    LOG_START: "the log was opened for writing",
+    LOG_STOP: "the log was closed in order",
+    LOG_RECOVERED: "the log could not be written for a while and can again",
+    ALARM: "something that should not happen",
+}
+
+INTENT = "intent"
+OUTCOME = "outcome"
+COMPLETE = "complete"
+PHASES = {
+    INTENT: "about to be done; an outcome event follows that names this one in corr.request",
+    OUTCOME: "what became of an intent",
+    COMPLETE: "the whole matter in one event",
+}
+
+PENDING = ""
+SUCCESS = "success"
+FAILURE = "failure"
+DENIED = "denied"
+ABORTED = "aborted"
+UNKNOWN = "unknown"
+OUTCOMES = {
+    PENDING: "not known yet; intents only",
+    SUCCESS: "done",
+    FAILURE: "tried, and the legacy system or the bridge could not",
+    DENIED: "the bridge said no",
+    ABORTED: "permitted, but never executed",
+    UNKNOWN: "permitted, and whether it was executed is not known",
+}
+
+OK = "ok"
+BRIDGE_STOPPED = "bridge-stopped"
+CLIENT_LEFT = "client-left"
+UPSTREAM_ERROR = "upstream-error"
+WOULD_DENY = "would-deny"
+UNRECORDABLE = "unrecordable"
+REASONS = {
+    OK: "nothing to say",
+    BRIDGE_STOPPED: "the bridge ended (crash, kill, power) before the end was known; written at its next start",
+    CLIENT_LEFT: "the agent closed the connection",
+    UPSTREAM_ERROR: "the legacy system answered with an error; result.code has it",
+    WOULD_DENY: "permitted by the mode observe or warn; enforce would have denied it",
+    UNRECORDABLE: "a defect of the bridge: an event could not be put into text, and this one stands in its place",
+}
+
+_REASON = re.compile(r"[a-z0-9][a-z0-9._:+-]{0,63}")
+
+
+def check(type: str, phase: str, outcome: str, reason: str) -> None:
+    """Raises ValueError when a code is not one."""
+    if type not in TYPES:
+        raise ValueError(f"unknown event type {type!r}")
+    if phase not in PHASES:
+        raise ValueError(f"unknown phase {phase!r}")
+    if outcome not in OUTCOMES or (outcome == PENDING) != (phase == INTENT):
+        raise ValueError(f"unknown outcome {outcome!r} for phase {phase!r}")
+    if not _REASON.fullmatch(reason):
+        raise ValueError("a reason is a code of at most 64 characters: a-z 0-9 . _ : + -")
