@@ -140,13 +140,15 @@ def _read(path: Path) -> Ed25519PrivateKey:
         raise
     except OSError as problem:
         raise IssuerKeyRefused(f"{path}: cannot be opened ({problem.strerror}); it must be a plain file") from None
-    with os.fdopen(descriptor, "rb") as file:
-        facts = os.fstat(file.fileno())
+    try:
+        facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode):
             raise IssuerKeyRefused(f"{path}: must be a plain file")
         if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
             raise IssuerKeyRefused(f"{path}: must belong to the bridge's user alone: chown it and chmod 0600")
-        pem = file.read(_MAX_PEM)
+        pem = os.read(descriptor, _MAX_PEM)
+    finally:
+        os.close(descriptor)
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):
