@@ -9,7 +9,7 @@ import ipaddress
 import re
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
@@ -86,9 +86,12 @@ class Fetcher:
         self._timeout = timeout
 
     def get(self, url: str) -> Awaitable[Document]:
-        """Fails with FetchFailed, or TimeoutError after the limit."""
+        """Fails with FetchFailed, also after the time limit, or with what the connection failed with."""
         check_url(url, http_loopback=self._http_loopback)
-        return Deferred.fromCoroutine(self._get(url)).addTimeout(self._timeout, self._clock)
+        return Deferred.fromCoroutine(self._get(url)).addTimeout(self._timeout, self._clock, self._late)
+
+    def _late(self, _: object, seconds: float) -> NoReturn:
+        raise FetchFailed(f"no whole answer within {seconds:g} seconds")
 
     async def _get(self, url: str) -> Document:
         response = await self._agent.request(b"GET", url.encode("ascii"), Headers(_HEADERS), None)
