@@ -115,7 +115,7 @@ async def test_an_answer_that_is_not_the_document(issuer: Issuer, path: str, why
 @pytest.mark.parametrize("path", ["/slow", "/dribble"])
 @pytest_twisted.ensureDeferred
 async def test_an_issuer_that_does_not_finish(issuer: Issuer, path: str) -> None:
-    with pytest.raises(FetchFailed, match="within 0.2 seconds"):
+    with pytest.raises(FetchFailed, match="no whole answer"):
         await fetcher(0.2).get(issuer.base + path)
 
 
