@@ -427,5 +427,13 @@ def query(text: bytes) -> bytes:
     return message(Front.QUERY, bytes(Writer().string(text)))
 
 
+def parse_message(name: bytes, text: bytes, types: Iterable[int]) -> bytes:
+    oids = list(types)
+    writer = Writer().string(name).string(text).u16(len(oids))
+    for oid in oids:
+        writer.u32(oid)
+    return message(Front.PARSE, bytes(writer))
+
+
 def terminate() -> bytes:
     return message(Front.TERMINATE)

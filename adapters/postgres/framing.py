@@ -26,6 +26,10 @@ STREAM_ABOVE = 256 * 1024
 """A message of a streamed kind longer than this is not collected but handed on as it comes: one receive buffer."""
 
 
+STREAM_HEAD = 16 * 1024
+"""The first piece of a streamed message holds at least this much: names, and the beginning of a statement's text."""
+
+
 class Frame(NamedTuple):
     """A stretch of ``Framer.buffer``: ``buffer[start:end]``, headers included.
 
@@ -44,7 +48,7 @@ class Framer:
     """Turns received bytes into frames; keeps an incomplete message until it is whole.
 
     ``bulk``: kinds whose runs are merged and that are always handed on at once. ``streamed``: kinds that are handed on
-    in pieces only when longer than ``STREAM_ABOVE``; the first piece holds at least what had arrived with the header.
+    in pieces only when longer than ``STREAM_ABOVE``; the first piece holds at least ``STREAM_HEAD``.
     ``limits``: longest length word by kind, ``LARGE_LIMIT`` for bulk and streamed kinds, else ``default_limit``.
     Raises PeerFault when a length word is under 4 or over its limit; the framer is of no use after that.
     """
@@ -100,7 +104,7 @@ class Framer:
             self._check(kind, length)
             end = position + 1 + length
             if end > size:
-                if kind not in self._streamed or length <= STREAM_ABOVE:
+                if kind not in self._streamed or length <= STREAM_ABOVE or size - position < STREAM_HEAD:
                     break
                 self._left, self._kind = end - size, kind
                 frames.append(Frame(kind, position, size, 1, False))

@@ -1,9 +1,9 @@
 """Which text or portal a name means, although answers arrive later than the messages that use it.
 
-A change (Parse, Bind, Close, DEALLOCATE …) counts once the server confirmed it; until then it is in flight, in the batch
-(up to the next Sync) that asked for it. A change in the asking message's own batch is safe to build on: if it fails, the
-server skips the asking message too. A change of an earlier batch may fail alone: unless that would leave the name
-unknown to the server, the answer is ``IN_DOUBT`` and the caller waits until everything in flight is answered.
+A change (Parse, Bind, Close, DEALLOCATE …) counts once the server confirmed it; until then it is in flight, in the
+batch (up to the next Sync) that asked for it. A change in the asking message's own batch is safe to build on: if it
+fails, the server skips the asking message too. A change of an earlier batch may fail alone: unless that would leave the
+name unknown to the server, the answer is ``IN_DOUBT`` and the caller waits until everything in flight is answered.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Names(Generic[T]):
         else:
             self.known[change.name] = change.value
 
-    def resolve(self, name: bytes, batch: int) -> T | None | Doubt:
+    def resolve(self, name: bytes, batch: int) -> T | Doubt | None:
         touching = [change for change in self._flying if change.name in (name, ALL)] if self._flying else ()
         if not touching:
             return self.known.get(name)

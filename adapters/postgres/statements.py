@@ -42,8 +42,8 @@ _PINNED_SETTINGS = frozenset(
 )
 _LEXICAL_SETTINGS = frozenset({"standard_conforming_strings", "backslash_quote", "client_encoding", "names"})
 _ADMIN_SETTINGS = re.compile(
-    r"log_.*|session_replication_role|.*preload_libraries|dynamic_library_path|allow_system_table_mods|zero_damaged_pages"
-    r"|ignore_.*|debug_.*|trace_.*|pgaudit\..*|auto_explain\..*|local_preload_libraries|temp_file_limit|track_.*"
+    r"log_.*|session_replication_role|.*preload_libraries|dynamic_library_path|allow_system_table_mods"
+    r"|zero_damaged_pages|ignore_.*|debug_.*|trace_.*|pgaudit\..*|auto_explain\..*|local_preload_libraries|temp_file_limit|track_.*"
 )
 
 
@@ -51,8 +51,8 @@ _ADMIN_SETTINGS = re.compile(
 class Statement:
     """One statement of a text. ``start`` and ``end`` are offsets into its UTF-8 bytes (``end`` 0: to the end).
 
-    ``name`` is the prepared statement or cursor that ``verb`` is about (``*``: all of them); ``value`` the wished
-    application_name; ``functions`` those that made it more than a read.
+    ``name`` is the prepared statement or cursor that ``verb`` is about (``*``: all of them), or ``local`` with
+    SET LOCAL; ``value`` the wished application_name; ``functions`` those that made it more than a read.
     """
 
     verb: str
@@ -128,7 +128,8 @@ _INERT = frozenset(
     A_ArrayExpr A_Const A_Expr A_Indices A_Indirection A_Star Alias BitString Boolean BoolExpr BooleanTest CaseExpr
     CaseWhen CoalesceExpr CollateClause ColumnDef ColumnRef CommonTableExpr CTECycleClause CTESearchClause CurrentOfExpr
     DefElem Float FuncCall GroupingFunc GroupingSet IndexElem InferClause Integer IntoClause JoinExpr List LockingClause
-    MergeWhenClause MinMaxExpr MultiAssignRef NamedArgExpr NullTest OnConflictClause ParamRef PartitionSpec RangeFunction
+    MergeWhenClause MinMaxExpr MultiAssignRef NamedArgExpr NullTest OnConflictClause ParamRef PartitionSpec
+    RangeFunction
     RangeSubselect RangeTableFunc RangeTableFuncCol RangeTableSample RangeVar ResTarget RowExpr SQLValueFunction
     SelectStmt SetToDefault SortBy String SubLink TypeCast TypeName VacuumRelation WindowDef WithClause XmlExpr
     XmlSerialize Constraint JsonFormat JsonReturning JsonValueExpr JsonOutput JsonKeyValue JsonObjectConstructor
@@ -333,6 +334,7 @@ class _Reading:
         if name == "application_name" and not returning:
             self.flags.add(RENAMES)
             self.value = _setting_value(node)
+            self.name = "local" if node.get("is_local") else ""
 
     def _setting(self, name: str, value: str, returning: bool) -> None:
         if name in _IDENTITY_SETTINGS:

@@ -26,6 +26,7 @@ from typing import Any
 from twisted.internet.defer import DeferredLock
 
 from adapters.postgres import parser_child
+from adapters.postgres.operations import KeptOperations
 from adapters.postgres.statements import EMPTY, RENAMES, UNPARSED, Statement
 from bridge.adapter import Action
 
@@ -98,7 +99,7 @@ class ParserProcess:
             self.in_thread_stop()
             # the module search path and nothing else of our environment: it may hold secrets (`env:` references)
             paths = [str(Path(parser_child.__file__).parents[2]), *filter(None, sys.path)]
-            self._child = subprocess.Popen(  # noqa: S603
+            self._child = subprocess.Popen(
                 [sys.executable, "-s", "-B", "-m", "adapters.postgres.parser_child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -132,6 +133,7 @@ class Classifier:
         self._lock = DeferredLock()
         self._cache: OrderedDict[bytes, Statements] = OrderedDict()
         self._stopped = False
+        self.kept = KeptOperations()
 
     def start(self, deferring: Callable[..., Awaitable[Any]]) -> None:
         self._deferring = deferring

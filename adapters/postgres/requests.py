@@ -1,0 +1,432 @@
+"""What the bridge does with each message of a client: permit and forward, replace, or drop (research A7).
+
+Ideas:
+
+* A message goes upstream only after every operation in it was permitted, which is after it was recorded.
+* A refused message is replaced by one that fails upstream (a syntax error), and that error by the refusal: so the
+  refusal comes in its place among the answers and the transaction fails as it would on a server that said no.
+* After a refusal in the extended protocol the rest up to the Sync is dropped, as the server would skip it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from adapters.postgres import codec, guard
+from adapters.postgres.answers import (
+    BIND,
+    CALL,
+    CLOSE,
+    DESCRIBE,
+    EXECUTE,
+    PARSE,
+    QUERY,
+    REFUSED,
+    Answers,
+    Expected,
+    Unit,
+)
+from adapters.postgres.codec import Bind, Front
+from adapters.postgres.framing import Frame
+from adapters.postgres.lexer import shape
+from adapters.postgres.names import ALL, Change, Doubt, Names
+from adapters.postgres.operations import LARGE_OBJECTS, Describing, KeptOperations, Prepared, Texts
+from adapters.postgres.refusals import Spoken, error_message
+from adapters.postgres.statements import EMPTY, RENAMES, STRINGS, UNPARSED, Statement
+from adapters.postgres.worker import Classifier
+from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Permit, Reason, Refused, Result
+
+_T = TypeVar("_T")
+
+DROP = b""
+
+FAILS = b"identity_bridge refused a statement"
+"""No SQL: the server answers it with a syntax error, and its log shows where a statement was refused."""
+
+MAX_NAMES = 10_000
+"""Prepared statements and portals remembered per session; a client that makes more is not a client."""
+
+
+class BrokenProtocol(PeerFault):
+    """Nothing can be answered to this; the session ends, as it would on the server."""
+
+
+class Portal:
+    """A bound statement; ``unit`` once it was first executed."""
+
+    __slots__ = ("bind", "prepared", "unit")
+
+    def __init__(self, prepared: Prepared | None, bind: Bind | None) -> None:
+        self.prepared = prepared
+        self.bind = bind
+        self.unit: Unit | None = None
+
+
+class Requests:
+    """One session's. ``quiet`` waits until everything in flight is answered; ``warn`` tells the client a warning."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        answers: Answers,
+        texts: Texts,
+        describing: Describing,
+        classifier: Classifier,
+        kept: KeptOperations,
+        *,
+        database: str,
+        quiet: Callable[[], Awaitable[None]],
+        warn: Callable[[str], None],
+    ) -> None:
+        self._admission = admission
+        self._answers = answers
+        self._texts = texts
+        self._describing = describing
+        self._classifier = classifier
+        self._kept = kept
+        self._database = database
+        self._quiet = quiet
+        self._warn = warn
+        self._read_only = guard.read_only(admission.actions)
+        self._statements: Names[Prepared] = Names()
+        self._portals: Names[Portal] = Names()
+        self._batch = 0
+        self._skipping = False
+        self.terminated = False
+        answers.ready = self._ready
+
+    # -- dispatch -----------------------------------------------------------------------------------------------------
+
+    async def message(self, frame: Frame, buffer: bytes) -> bytes | None:
+        """None: forward as it is; else what goes upstream instead (``DROP``: nothing).
+
+        Raises PeerFault for what no server would take either.
+        """
+        kind = frame.kind
+        if kind == Front.SYNC:
+            self._skipping = False
+            self._batch += 1
+            self._answers.sync()
+            return None
+        if kind == Front.TERMINATE:
+            self.terminated = True
+            return None
+        if self._skipping:
+            return DROP
+        body = buffer[frame.start + 5 : frame.end]
+        try:
+            if kind == Front.QUERY:
+                return await self._query(body, frame.ends)
+            handling = _KINDS.get(kind)
+            if handling is None:
+                self._other(kind)
+                return None
+            return await handling(self, body, frame.ends)
+        except BrokenProtocol:
+            raise
+        except PeerFault as fault:
+            return await self._malformed(kind, str(fault))
+
+    def _other(self, kind: int) -> None:
+        if kind in (Front.COPY_DONE, Front.COPY_FAIL):
+            self._answers.copy_end()
+        elif kind != Front.FLUSH:
+            raise BrokenProtocol("a message of a kind that clients do not send")
+
+    async def _malformed(self, kind: int, why: str) -> bytes:
+        spoken = Spoken(Reason.PROTOCOL, "08P01", f"invalid message format: {why}")
+        operation = self._describing.malformed(chr(kind))
+        refused = await self._denied(operation, spoken)
+        simple = kind in (Front.QUERY, Front.FUNCTION_CALL)
+        error = codec.error_response("ERROR", "08P01", str(refused))
+        return self._refused(error, simple)
+
+    # -- simple -------------------------------------------------------------------------------------------------------
+
+    async def _query(self, body: bytes, whole: bool) -> bytes | None:
+        text = _text(body, "Query") if whole else body
+        self._batch += 1
+        key = shape(text) if self._texts.plain else None
+        operations = self._kept.get(self._database, key) if key is not None else None
+        if operations is not None:
+            return await self._permitted(operations, ())
+        return await self._query_anew(text, key, whole)
+
+    async def _query_anew(self, text: bytes, key: bytes | None, whole: bool) -> bytes | None:
+        statements = await self._classify(text, key, whole)
+        operations = self._describing.operations(text, statements)
+        plain = not any(statement.name or statement.flags for statement in statements)
+        if key is not None and plain and self._describing.repeatable:
+            self._kept.put(self._database, key, tuple(operations))
+        if plain and not self._read_only:
+            return await self._permitted(operations, ())
+        changes: list[tuple[Change[object], ...]] = []
+        for index, statement in enumerate(statements):
+            why = guard.objection(statement, is_read_only=self._read_only)
+            if why:
+                _drop(changes)
+                return self._refused(await self._objected(operations[index], why), simple=True)
+            operations[index] = await self._by_name(statement, operations[index])
+            changes.append(self._changes(statement, operations[index]))
+        refused = await self._permitted(operations, changes)
+        if refused is not None or not any(RENAMES in statement.flags for statement in statements):
+            return refused
+        return codec.query(self._renamed(text, statements))
+
+    async def _permitted(
+        self, operations: list[Operation] | tuple[Operation, ...], changes: list[tuple[Change[object], ...]] | tuple[()]
+    ) -> bytes | None:
+        units: list[Unit] = []
+        permit = self._admission.permit
+        try:
+            for operation in operations:
+                granted = await permit(operation)
+                units.append(Unit(granted, operation.verb == UNPARSED.verb))
+                if granted.warning:
+                    self._warn(granted.warning)
+        except Refused as refused:
+            for unit in units:
+                self._admission.outcome(unit.permit, Outcome(Result.ABORTED))
+            _drop(changes)
+            return self._refused(error_message(refused, live=True), simple=True)
+        for unit, change in zip(units, changes, strict=False):
+            unit.changes = change
+        self._answers.expect(Expected(QUERY, units))
+        return None
+
+    # -- extended -----------------------------------------------------------------------------------------------------
+
+    async def _parse(self, body: bytes, whole: bool) -> bytes | None:
+        name, text = _parse_head(body, whole)
+        key = shape(text) if self._texts.plain else None
+        statements = await self._classify(text, key, whole)
+        if len(statements) > 1:
+            statements = (UNPARSED,)  # the server refuses it
+        statement = statements[0]
+        operation = self._describing.operations(text, statements)[0]
+        why = guard.objection(statement, is_read_only=self._read_only)
+        if why:
+            return self._refused(await self._objected(operation, why), simple=False)
+        if len(self._statements.known) >= MAX_NAMES and name not in self._statements.known:
+            raise PeerFault("too many prepared statements")
+        change = self._statements.change(name, Prepared(statement, operation), self._batch)
+        self._answers.expect(Expected(PARSE, change=change))  # type: ignore[arg-type]
+        if RENAMES in statement.flags:
+            parse = codec.parse_parse(body)
+            return codec.parse_message(name, self._renamed(text, statements), parse.types)
+        return None
+
+    async def _bind(self, body: bytes, whole: bool) -> bytes | None:
+        bind: Bind | None = None
+        if whole:
+            bind = codec.parse_bind(body)
+            portal_name, statement_name = bind.portal, bind.statement
+        else:
+            portal_name, statement_name = _two_names(body, "Bind")
+        prepared = await self._resolve(self._statements, statement_name)
+        self._replacing(portal_name)
+        if len(self._portals.known) >= MAX_NAMES and portal_name not in self._portals.known:
+            raise PeerFault("too many portals")
+        change = self._portals.change(portal_name, Portal(prepared, bind), self._batch)
+        self._answers.expect(Expected(BIND, change=change))  # type: ignore[arg-type]
+        return None
+
+    async def _describe(self, body: bytes, whole: bool) -> bytes | None:
+        codec.parse_named(body)
+        self._answers.expect(Expected(DESCRIBE))
+        return None
+
+    async def _close(self, body: bytes, whole: bool) -> bytes | None:
+        named = codec.parse_named(body)
+        change: Change[object]
+        if named.which == "S":
+            change = self._statements.change(named.name, None, self._batch)  # type: ignore[assignment]
+        else:
+            self._replacing(named.name)
+            change = self._portals.change(named.name, None, self._batch)  # type: ignore[assignment]
+        self._answers.expect(Expected(CLOSE, change=change))
+        return None
+
+    def _replacing(self, portal_name: bytes) -> None:
+        old = self._portals.known.get(portal_name)
+        if old is not None and old.unit is not None:
+            self._answers.close_portal(old.unit)
+
+    async def _execute(self, body: bytes, whole: bool) -> bytes | None:
+        execute = codec.parse_execute(body)
+        portal = await self._resolve(self._portals, execute.portal)
+        if portal is not None and portal.unit is not None:  # goes on where a row limit stopped it
+            self._answers.expect(Expected(EXECUTE, (portal.unit,)))
+            return None
+        statement, operation = EMPTY, self._describing.malformed("Execute")
+        if portal is None or portal.prepared is None:
+            operation = self._describing.unseen(operation, "a portal or statement that the bridge has not seen")
+            statement = UNPARSED
+        else:
+            statement = portal.prepared.statement
+            operation = await self._by_name(statement, portal.prepared.operation)
+            operation = self._describing.bound(operation, portal.bind)
+        why = guard.objection(statement, is_read_only=self._read_only)
+        if why:
+            return self._refused(await self._objected(operation, why), simple=False)
+        try:
+            permit = await self._admission.permit(operation)
+        except Refused as refused:
+            return self._refused(error_message(refused, live=True), simple=False)
+        if permit.warning:
+            self._warn(permit.warning)
+        unit = Unit(permit, operation.verb == UNPARSED.verb, self._changes(statement, operation))
+        if portal is not None:
+            portal.unit = unit
+        self._answers.expect(Expected(EXECUTE, (unit,)))
+        return None
+
+    async def _call(self, body: bytes, whole: bool) -> bytes | None:
+        call = codec.parse_function_call(body) if whole else codec.FunctionCall(_oid(body), (), (), 0)
+        self._batch += 1
+        operation = self._describing.function_call(call)
+        if call.oid not in LARGE_OBJECTS:
+            why = "the bridge lets only the large object functions be called by number"
+            return self._refused(await self._objected(operation, why), simple=True)
+        if self._read_only and operation.action is not Action.READ:
+            return self._refused(await self._objected(operation, "this session is read-only"), simple=True)
+        try:
+            permit = await self._admission.permit(operation)
+        except Refused as refused:
+            return self._refused(error_message(refused, live=True), simple=True)
+        if permit.warning:
+            self._warn(permit.warning)
+        self._answers.expect(Expected(CALL, (Unit(permit),)))
+        return None
+
+    # -- refusing -----------------------------------------------------------------------------------------------------
+
+    async def _objected(self, operation: Operation, why: str) -> bytes:
+        spoken = Spoken(Reason.ACTION_DENIED, "42501", why)
+        return error_message(await self._denied(operation, spoken), live=True)
+
+    async def _denied(self, operation: Operation, spoken: Spoken) -> Refused:
+        """Records what the bridge itself refuses; the grants may have refused it before, in their own words."""
+        try:
+            permit: Permit = await self._admission.permit(operation)
+        except Refused as refused:
+            return refused if refused.reason is not Reason.ACTION_DENIED else _with_reference(spoken, refused.reference)
+        self._admission.outcome(permit, Outcome(Result.DENIED, spoken.sqlstate, detail=spoken.text))
+        return _with_reference(spoken, self._admission.session)
+
+    def _refused(self, error: bytes, simple: bool) -> bytes:
+        if simple:
+            self._answers.expect(Expected(QUERY, error=error))
+            return codec.query(FAILS)
+        self._skipping = True
+        self._answers.expect(Expected(REFUSED, error=error))
+        # by name, so that the unnamed statement stays as it is; a statement that fails is not kept
+        return codec.parse_message(b"identity_bridge_refused", FAILS, ())
+
+    # -- names --------------------------------------------------------------------------------------------------------
+
+    async def _resolve(self, names: Names[_T], name: bytes) -> _T | None:
+        value = names.resolve(name, self._batch)
+        if isinstance(value, Doubt):
+            await self._quiet()
+            value = names.resolve(name, self._batch)
+        return None if isinstance(value, Doubt) else value
+
+    async def _by_name(self, statement: Statement, operation: Operation) -> Operation:
+        """SQL's EXECUTE does what its prepared statement does."""
+        if statement.verb != "sql.execute":
+            return operation
+        prepared = await self._resolve(self._statements, statement.name.encode())
+        if prepared is None:
+            return self._describing.unseen(operation, "EXECUTE of a statement that the bridge has not seen")
+        return self._describing.executed(prepared, operation)
+
+    def _changes(self, statement: Statement, operation: Operation) -> tuple[Change[object], ...]:
+        """What SQL does to the names that the protocol shares with it."""
+        verb, name = statement.verb, statement.name.encode()
+        changes: list[object] = []
+        if verb == "sql.prepare":
+            inner = Statement(statement.verb, statement.action, statement.objects)
+            changes.append(self._statements.change(name, Prepared(inner, operation), self._batch))
+        elif verb == "sql.deallocate":
+            changes.append(self._statements.change(name, None, self._batch))
+        elif verb == "sql.declare":
+            portal = Portal(Prepared(statement, operation), None)
+            changes.append(self._portals.change(name, portal, self._batch))
+        elif verb == "sql.close":
+            changes.append(self._portals.change(name, None, self._batch))
+        elif verb == "sql.discard" and name == ALL:
+            changes.append(self._statements.change(ALL, None, self._batch))
+            changes.append(self._portals.change(ALL, None, self._batch))
+        return tuple(changes)  # type: ignore[arg-type]
+
+    def _ready(self, status: str) -> None:
+        """Portals end with their transaction; cursors WITH HOLD live on, and are then not understood."""
+        if status == "I" and self._portals.known:
+            self._portals.known.clear()
+
+    # -- texts --------------------------------------------------------------------------------------------------------
+
+    async def _classify(self, text: bytes, key: bytes | None, whole: bool) -> tuple[Statement, ...]:
+        if not whole:
+            return (UNPARSED,)
+        decoded = self._texts.decode(text)
+        statements = await self._classifier.classify(text, decoded, key)
+        if any(STRINGS in statement.flags for statement in statements) and not self._read_only:
+            self._texts.doubt()
+        return statements
+
+    def _renamed(self, text: bytes, statements: tuple[Statement, ...]) -> bytes:
+        decoded = self._texts.decode(text)
+        assert decoded is not None  # it was parsed
+        return self._texts.encode(guard.with_renamings(decoded, statements, self._admission.stamp))
+
+
+_KINDS = {
+    Front.PARSE: Requests._parse,
+    Front.BIND: Requests._bind,
+    Front.DESCRIBE: Requests._describe,
+    Front.CLOSE: Requests._close,
+    Front.EXECUTE: Requests._execute,
+    Front.FUNCTION_CALL: Requests._call,
+}
+
+
+def _drop(changes: list[tuple[Change[object], ...]] | tuple[()]) -> None:
+    for some in changes:
+        for change in some:
+            change.drop()
+
+
+def _with_reference(spoken: Spoken, reference: str) -> Spoken:
+    spoken.reference = reference
+    return spoken
+
+
+def _text(body: bytes, what: str) -> bytes:
+    """Up to its only NUL; another one inside is an error to the server too (08P01)."""
+    if body.find(b"\0") != len(body) - 1 or not body:
+        raise PeerFault(f"{what}: a NUL inside the text")
+    return body[:-1]
+
+
+def _parse_head(body: bytes, whole: bool) -> tuple[bytes, bytes]:
+    if whole:
+        parse = codec.parse_parse(body)
+        return parse.name, parse.text
+    name, found, text = body.partition(b"\0")
+    if not found:
+        raise PeerFault("Parse: its name is too long")
+    return name, text
+
+
+def _two_names(body: bytes, what: str) -> tuple[bytes, bytes]:
+    parts = body.split(b"\0", 2)
+    if len(parts) < 3:
+        raise PeerFault(f"{what}: its names are too long")
+    return parts[0], parts[1]
+
+
+def _oid(body: bytes) -> int:
+    return int.from_bytes(body[:4], "big")
