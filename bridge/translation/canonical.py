@@ -31,7 +31,7 @@ _JWT = re.compile(r"eyJ[A-Za-z0-9_-]{4,}\.(?:[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*|eyJ[
 """Three base64url segments, the first a JSON object; or two of them where the third was cut off."""
 
 FORBIDDEN_KEYS = frozenset(
-    [
+    (
         "password",
         "passwd",
         "passphrase",
@@ -47,7 +47,7 @@ FORBIDDEN_KEYS = frozenset(
         "cookie",
         "client_secret",
         "credential_value",
-    ]
+    )
 )
 
 

@@ -32,7 +32,7 @@ from bridge.translation.vocabulary import (
 )
 
 SECTIONS = frozenset(
-    [
+    (
         "action",
         "actor",
         "agent",
@@ -46,7 +46,7 @@ SECTIONS = frozenset(
         "node",
         "result",
         "transport",
-    ]
+    )
 )
 
 Row = tuple[int, str, int, str, str, str, str, str, str, str, str, str, str]
