@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adapters.postgres import codec
 from adapters.postgres.codec import Back, ErrorFields, Framer
@@ -55,6 +55,9 @@ class LoginFacts:
     backend_key: bytes = field(default=b"", repr=False)
     notices: tuple[bytes, ...] = ()
     leftover_client: bytes = field(default=b"", repr=False)
+
+    def with_leftover(self, ahead: bytes) -> LoginFacts:
+        return replace(self, leftover_client=ahead)
 
 
 def md5_password(secret: bytes, user: bytes, salt: bytes) -> bytes:
