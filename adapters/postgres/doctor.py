@@ -116,9 +116,9 @@ _WAYS: tuple[tuple[str, str], ...] = (
         "select n.nspname || '.' || p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
         " left join pg_depend d on d.classid = 'pg_proc'::regclass and d.objid = p.oid and d.deptype = 'e'"
         " left join pg_extension e on e.oid = d.refobjid join pg_language l on l.oid = p.prolang"
+        " where ((l.lanname not in ('internal', 'c', 'sql') and not l.lanpltrusted)"
         " or e.extname in ('dblink', 'adminpack', 'pg_cron', 'pg_background'))"
         " and has_function_privilege(p.oid, 'EXECUTE')"
-        " or e.extname in ('dblink', 'adminpack', 'pg_cron', 'pg_background')) and has_function_privilege(p.oid, 'EXECUTE')"
         " and has_schema_privilege(n.oid, 'USAGE') order by 1 limit 20",
     ),
     (
