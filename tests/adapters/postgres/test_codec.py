@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from adapters.postgres import codec
 from adapters.postgres.codec import Back, Framer, Front
-from adapters.postgres.framing import LARGE_LIMIT, STREAM_ABOVE
+from adapters.postgres.framing import LARGE_LIMIT, STREAM_ABOVE, STREAM_HEAD
 from bridge.adapter import PeerFault
 
 MESSAGES = st.lists(st.tuples(st.sampled_from(b"DdZCTS"), st.binary(max_size=40)), max_size=12)
@@ -65,8 +65,9 @@ def test_rows_are_one_frame_with_a_count_and_go_on_before_their_end() -> None:
 def test_a_large_message_of_a_streamed_kind_is_not_collected() -> None:
     framer = Framer(streamed=frozenset({Front.BIND}))
     bind = codec.message(Front.BIND, bytes(STREAM_ABOVE + 10))
-    assert [tuple(f) for f in framer.feed(bind[:100])] == [(Front.BIND, 0, 100, 1, False)]
-    assert framer.feed(bind[100:])[0].ends
+    assert framer.feed(bind[:100]) == []
+    assert framer.feed(bind[100:STREAM_HEAD]) == [(Front.BIND, 0, STREAM_HEAD, 1, False)]
+    assert framer.feed(bind[STREAM_HEAD:])[0].ends
 
 
 @pytest.mark.parametrize("length", [0, 3, 30_001, 2**30, 2**32 - 1])
@@ -128,7 +129,7 @@ def test_server_messages_read_what_is_written() -> None:
     assert codec.parse_sasl_mechanisms(b"A\0B\0\0") == ("A", "B")
 
 
-PARSERS = [getattr(codec, name) for name in dir(codec) if name.startswith("parse_")]
+PARSERS = [getattr(codec, name) for name in dir(codec) if name.startswith("parse_") and name != "parse_message"]
 
 
 @given(st.sampled_from(PARSERS), st.binary(max_size=80))
