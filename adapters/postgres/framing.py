@@ -40,7 +40,7 @@ class Frame(NamedTuple):
     kind: int
     start: int
     end: int
-    count: int
+    count: int  # type: ignore[assignment]  # nobody searches a frame with tuple.count
     ends: bool
 
 

@@ -185,9 +185,7 @@ def test_a_secret_with_nul_is_not_cut_short() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(b"RSKZENvTDC"), st.binary(max_size=30))), st.binary(max_size=10))
-def test_whatever_the_server_sends_ends_in_a_known_way(
-    messages: list[tuple[int, bytes]], tail: bytes
-) -> None:
+def test_whatever_the_server_sends_ends_in_a_known_way(messages: list[tuple[int, bytes]], tail: bytes) -> None:
     stream = b"".join(codec.message(kind, body) for kind, body in messages) + tail
     with contextlib.suppress(PeerFault, LoginRefused, LoginFailed):
         login(encrypted=True).receive(stream)
