@@ -24,6 +24,7 @@ SECRET_CHANGE = "secret.change"  # noqa: S105 - a type
 DENY_CHANGE = "deny.change"
 KEY_CHANGE = "key.change"
 TOKEN_ISSUE = "token.issue"  # noqa: S105 - a type
+ACCOUNT_CHECK = "account.check"
 LOG_READ = "log.read"
 LOG_START = "log.start"
 LOG_STOP = "log.stop"
@@ -43,6 +44,7 @@ TYPES = {
     DENY_CHANGE: "an entry of the deny list was added or removed",
     KEY_CHANGE: "the keys of an issuer changed",
     TOKEN_ISSUE: "the built-in issuer signed a token",
+    ACCOUNT_CHECK: "the bridge logged in as a static account to see what it may do (doctor)",
     LOG_READ: "somebody read or exported the log",
     LOG_START: "the log was opened for writing",
     LOG_STOP: "the log was closed in order",

@@ -1,0 +1,69 @@
+"""Stops trying a static login that the legacy system refuses, before it locks the account.
+
+Pure: the caller gives the time. One refusal opens the circuit; it closes after a pause that doubles with each further
+refusal, at once when the secret has changed, or by an operator.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass
+
+from bridge.adapter import Secret
+
+FIRST_PAUSE = 30.0
+"""Seconds. Many directories lock after 3 to 5 failures in some minutes; two tries in the first minute stay below that."""
+
+LAST_PAUSE = 900.0
+
+
+@dataclass(slots=True)
+class _Open:
+    until: float
+    pause: float
+    fingerprint: bytes
+
+
+class CircuitBreaker:
+    """By system and account. Holds a keyed digest of the refused secret, with a key that dies with the process."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._open: dict[tuple[str, str], _Open] = {}
+
+    def refusal(self, system: str, account: str, now: float) -> float:
+        """Seconds until the next try; 0 when a try may be made."""
+        found = self._open.get((system, account))
+        return max(0.0, found.until - now) if found else 0.0
+
+    def refused(self, system: str, account: str, secret: Secret, now: float) -> None:
+        """The legacy system refused this secret."""
+        fingerprint = self._fingerprint(secret)
+        found = self._open.get((system, account))
+        known = found is not None and found.fingerprint == fingerprint
+        pause = min(found.pause * 2, LAST_PAUSE) if found is not None and known else FIRST_PAUSE
+        self._open[system, account] = _Open(now + pause, pause, fingerprint)
+
+    def succeeded(self, system: str, account: str) -> None:
+        self._open.pop((system, account), None)
+
+    def changed(self, system: str, account: str, secret: Secret) -> bool:
+        """True, and the circuit closed, when ``secret`` is not the one that was refused."""
+        found = self._open.get((system, account))
+        if found is None or found.fingerprint == self._fingerprint(secret):
+            return False
+        del self._open[system, account]
+        return True
+
+    def reset(self, system: str, account: str) -> bool:
+        """Whether it was open."""
+        return self._open.pop((system, account), None) is not None
+
+    def open_circuits(self, now: float) -> dict[tuple[str, str], float]:
+        """Seconds left of each, for ``status``."""
+        return {key: one.until - now for key, one in self._open.items() if one.until > now}
+
+    def _fingerprint(self, secret: Secret) -> bytes:
+        return hmac.digest(self._key, secret.reveal(), hashlib.sha256)

@@ -1,0 +1,225 @@
+"""The ordered flow by which an agent becomes a static account: one per connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bridge.accounts.vaults import SecretUnavailable
+from bridge.adapter import (
+    AdmissionRequest,
+    BearerToken,
+    Credential,
+    Login,
+    Reason,
+    Refused,
+    Stream,
+    SystemFacts,
+)
+from bridge.admission.identifiers import new_id
+from bridge.admission.records import refusal
+from bridge.admission.session import Session
+from bridge.admission.system import Core, StaticAccount, System
+from bridge.admission.texts import TEXTS
+from bridge.identity.agents import Agent
+from bridge.identity.verifier import CredentialRejected, VerifiedCredential
+from bridge.policy import Decision, Request, Subject
+from bridge.translation.log import LogUnavailable
+
+
+class TurnedAway(Exception):
+    """Why admission stops. ``code`` is for the log; ``text`` replaces the usual words towards a known agent."""
+
+    def __init__(self, reason: Reason, code: str = "", detail: str = "", text: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code or reason.value
+        self.detail = detail
+        self.text = text
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What is known so far, for the record of a refusal."""
+
+    request: AdmissionRequest
+    credential: VerifiedCredential | None = None
+    agent: Agent | None = None
+    decision: Decision | None = None
+
+
+class SystemDoor:
+    """Implements ``bridge.adapter.Door``. ``sessions`` are those admitted on this connection.
+
+    ``admitted`` is called when the peer has proven itself, so that it no longer counts among strangers.
+    """
+
+    def __init__(self, core: Core, system: System, client: Stream, admitted: Callable[[], None]) -> None:
+        self._core = core
+        self._system = system
+        self._client = client
+        self.sessions: list[Session] = []
+        self._admitted = admitted
+
+    @property
+    def system(self) -> SystemFacts:
+        return self._system.facts
+
+    def plaintext_allowed(self, client: Stream) -> bool:
+        return client.tls is not None or (self._system.loopback_plaintext and client.peer.loopback)
+
+    async def turn_away(self, reason: Reason, *, detail: str = "") -> Refused:
+        return await self._refuse(Attempt(AdmissionRequest()), TurnedAway(reason, detail=detail))
+
+    async def admit(self, credential: Credential, request: AdmissionRequest) -> Session:
+        attempt = Attempt(request)
+        try:
+            if not self.plaintext_allowed(self._client):
+                raise TurnedAway(Reason.PLAINTEXT)
+            verified = await self._verify(credential)
+            attempt.credential = verified
+            agent = self._resolve(verified)
+            attempt.agent = agent
+            self._check_limits(agent, verified)
+            asked = self._asked(agent, verified, request)
+            decision = self._decide(asked)
+            attempt.decision = decision
+            account = self._account(decision)
+            session = Session(self._core, self._system, self._client, request, agent, verified, decision, asked)
+            return await self._open(session, account)
+        except TurnedAway as why:
+            raise await self._refuse(attempt, why) from None
+
+    async def _verify(self, credential: Credential) -> VerifiedCredential:
+        core, now, started = self._core, self._core.now(), self._core.clock.seconds()
+        try:
+            if isinstance(credential, BearerToken):
+                if not credential.token:
+                    raise TurnedAway(Reason.CREDENTIAL_MISSING)
+                token = credential.token.reveal()
+                verified = await core.verifier.verify(token, audiences=self._system.audiences, now=now)
+            else:
+                verified = core.certificates(credential.chain, now)
+        except CredentialRejected as rejected:
+            reason = Reason.CREDENTIAL_EXPIRED if rejected.expired else Reason.CREDENTIAL_INVALID
+            raise TurnedAway(reason, rejected.code, rejected.detail) from None
+        core.tally.took("verify", core.clock.seconds() - started)
+        if core.deny_list.denies(verified.iss, verified.token_id):
+            raise TurnedAway(Reason.CREDENTIAL_REVOKED)
+        return verified
+
+    def _resolve(self, credential: VerifiedCredential) -> Agent:
+        agent = self._core.directory.resolve(credential)
+        if agent is None:
+            raise TurnedAway(Reason.CREDENTIAL_INVALID, "agent-unknown", "no agent is bound to this identity")
+        state = agent.refusal(self._core.now())
+        if state:
+            text = f"the agent {agent.id} is {state}"
+            raise TurnedAway(Reason.AGENT_INACTIVE, f"agent-{state}", agent.state_reason, text)
+        return agent
+
+    def _check_limits(self, agent: Agent, credential: VerifiedCredential) -> None:
+        core = self._core
+        if core.live.of_agent(agent.id) >= core.sessions_per_agent:
+            text = f"the agent {agent.id} has {core.sessions_per_agent} sessions open, its limit"
+            raise TurnedAway(Reason.QUOTA, "sessions-per-agent", text=text)
+        source = self._client.peer.host
+        if core.replay.refuses(credential.iss, credential.token_id, source, credential.expires_at, core.now()):
+            core.warn(
+                "token {token_id} of agent {agent} was used from {source} after another address",
+                token_id=credential.token_id,
+                agent=agent.id,
+                source=source,
+            )
+            raise TurnedAway(Reason.CREDENTIAL_INVALID, "replay", "the token was first used from elsewhere")
+
+    def _asked(self, agent: Agent, credential: VerifiedCredential, request: AdmissionRequest) -> Request:
+        return Request(
+            subject=subject(agent, delegated=credential.delegation.mode == "delegated"),
+            system=self._system.name,
+            account=None if request.account == agent.id else request.account,
+            target=request.target,
+            source=self._client.peer.host,
+            at=self._core.now(),
+        )
+
+    def _decide(self, asked: Request) -> Decision:
+        decision = self._core.policy.admit(asked)
+        if decision.allowed:
+            return decision
+        text = ""
+        if decision.ambiguous:
+            text = "several accounts are granted: give the one you want as the user name"
+        raise TurnedAway(Reason.NOT_GRANTED, detail=decision.reason, text=text)
+
+    def _account(self, decision: Decision) -> StaticAccount:
+        account = self._system.accounts[decision.account]
+        wait = self._core.breaker.refusal(self._system.name, account.name, self._core.now())
+        if wait:
+            detail = f"the legacy system refused the static login; the next try is in {wait:.0f} s"
+            raise TurnedAway(Reason.UPSTREAM_UNAVAILABLE, "circuit-open", detail)
+        return account
+
+    async def _open(self, session: Session, account: StaticAccount) -> Session:
+        core, started = self._core, self._core.clock.seconds()
+        core.live.add(session)  # before the first await: limits must count it, and a revocation must find it
+        try:
+            await session.open()
+        except LogUnavailable as failure:
+            core.live.remove(session)
+            raise TurnedAway(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
+        opened = core.clock.seconds()
+        core.tally.took("open", opened - started)
+        core.tally.opened[self._system.name] += 1
+        self.sessions.append(session)
+        self._admitted()
+        try:
+            secret = await core.vaults.read(account.secret)
+            core.tally.took("secret", core.clock.seconds() - opened)
+        except SecretUnavailable as failure:
+            self._core.warn(
+                "the secret of account {account} on {system} cannot be read: {cause}",
+                account=account.name,
+                system=self._system.name,
+                cause=str(failure),
+            )
+            raise session.refused(Reason.UPSTREAM_UNAVAILABLE, "secret-unavailable", str(failure)) from None
+        if session.end is not None:  # revoked while the record was being written or the secret read
+            raise session.end
+        session.hand_login(Login(account.user, secret))
+        return session
+
+    async def _refuse(self, attempt: Attempt, why: TurnedAway) -> Refused:
+        reference = new_id("ref_")
+        text, hint = TEXTS[why.reason]
+        refused = Refused(
+            why.reason, why.text or text, reference=reference, code=why.code, detail=why.detail, hint=hint
+        )
+        self._core.tally.refused[self._system.name, why.reason.value] += 1
+        event = refusal(
+            self._core, self._system, self._client, attempt.request, attempt.agent, attempt.credential,
+            attempt.decision, refused,
+        )  # fmt: skip
+        try:
+            await self._core.log.record(event)
+        except LogUnavailable:
+            return _without_reference(refused)
+        return refused
+
+
+def _without_reference(refused: Refused) -> Refused:
+    """The same refusal, when it could not be recorded: no reference, because nobody would find it."""
+    return Refused(refused.reason, refused.text, code=refused.code, detail=refused.detail, hint=refused.hint)
+
+
+def subject(agent: Agent, *, delegated: bool) -> Subject:
+    """The agent as grants see it."""
+    return Subject(
+        agent=agent.id,
+        roles=frozenset(agent.roles),
+        environment=agent.environment,
+        owner=agent.owner.id,
+        cost_centre=agent.cost_centre,
+        delegated=delegated,
+        data_classes=frozenset(agent.data_classes),
+    )

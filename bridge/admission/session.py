@@ -1,0 +1,330 @@
+"""One live session: what an adapter holds after the door, its operations, and its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from bridge.adapter import (
+    Action,
+    AdmissionRequest,
+    AgentFacts,
+    BridgeError,
+    Login,
+    Operation,
+    Outcome,
+    Permit,
+    Reason,
+    Refused,
+    Stream,
+    TLSSettings,
+)
+from bridge.admission import records
+from bridge.admission.identifiers import new_id
+from bridge.admission.system import CUT_GRACE, Core, System
+from bridge.admission.texts import TEXTS
+from bridge.identity.agents import Agent
+from bridge.identity.verifier import VerifiedCredential
+from bridge.policy import Decision, Mode, Policy, Request
+from bridge.translation import facts
+from bridge.translation.log import LogUnavailable
+from bridge.translation.operations import OpenOperation
+from bridge.translation.vocabulary import FAILURE, OK, SUCCESS, UPSTREAM_ERROR, WOULD_DENY
+
+BACKEND_FACT = "backend"
+"""The fact of ``established`` that holds the legacy side's own number for our connection (process, thread id)."""
+
+REMEMBERED_ACTIONS = 128
+"""Action sections kept per session: programs repeat few statements, and each is composed only once."""
+
+
+class Permitted:
+    """Implements ``Permit``: the operation as the log holds it, until its outcome is known."""
+
+    __slots__ = ("held", "warning", "would_deny")
+
+    def __init__(self, held: OpenOperation, warning: str, would_deny: bool) -> None:
+        self.held = held
+        self.warning = warning
+        self.would_deny = would_deny
+
+
+class Session:
+    """Implements ``bridge.adapter.Admission``. All in the reactor's thread."""
+
+    log = Logger()
+
+    def __init__(
+        self,
+        core: Core,
+        system: System,
+        client: Stream,
+        request: AdmissionRequest,
+        agent: Agent,
+        credential: VerifiedCredential,
+        decision: Decision,
+        asked: Request,
+    ) -> None:
+        session = self.session = new_id("ses_")
+        self.agent = AgentFacts(agent.id, agent.name, agent.owner.id)
+        self.account = decision.account
+        self.actions = decision.actions
+        self.credential = credential
+        self.system = system
+        self.source = client.peer
+        self.opened_at = core.now()
+        self.last_used = self.opened_at
+        self.operations: Counter[str] = Counter()
+        self.request = request
+        self.upstream_facts: dict[str, str | int] = {}
+        self.end: Refused | None = None
+        self._core = core
+        self._client = client
+        self._asked = asked
+        self._log = core.log.session(
+            records.session_facts(core, system, client, request, agent, credential, decision, session)
+        )
+        self._warning = _warning(decision)
+        self._policy: Policy = core.policy
+        self._standing = core.policy.standing(asked, self.account)
+        self._composed: dict[tuple[str, str, str], str] = {}
+        self._login: Login | None = None
+        self._upstreams: list[Stream] = []
+        self._hear: Callable[[Refused], Awaitable[None]] | None = None
+        self._closed = False
+
+    # -- what the adapter sees
+
+    @property
+    def stamp(self) -> str:
+        return f"ib:{self.session}"
+
+    @property
+    def login(self) -> Login:
+        if self._login is None:
+            raise RuntimeError("no login before the open record")
+        return self._login
+
+    @property
+    def upstream_tls(self) -> TLSSettings | None:
+        return self.system.upstream_tls
+
+    @property
+    def upstream_tls_optional(self) -> bool:
+        return self.system.upstream_tls_optional
+
+    async def open(self) -> None:
+        """Commits the open record. Raises LogUnavailable."""
+        await self._log.opened()
+
+    def hand_login(self, login: Login) -> None:
+        self._login = login
+
+    async def connect(self) -> Stream:
+        if self._login is None or self.is_over():
+            raise self._ending()
+        started = self._core.clock.seconds()
+        try:
+            upstream = await self.system.dial()
+        except BridgeError as failure:
+            self._core.warn(
+                "{system} cannot be reached: {cause}", system=self.system.name, cause=str(failure), session=self.session
+            )
+            raise self.refused(Reason.UPSTREAM_UNAVAILABLE, "upstream-unreachable", str(failure)) from None
+        if self.is_over():  # while it was dialled
+            upstream.abort()
+            raise self._ending()
+        self._upstreams.append(upstream)
+        self._core.tally.took("connect", self._core.clock.seconds() - started)
+        return upstream
+
+    async def login_refused(self, cause: str) -> Refused:
+        self._core.breaker.refused(self.system.name, self.account, self.login.secret, self._core.now())
+        self._core.warn(
+            "{system} refused the login of the static account {account}: {cause}",
+            system=self.system.name,
+            account=self.account,
+            cause=cause,
+            session=self.session,
+        )
+        self._raise_alarm("upstream-login-refused", cause)
+        return self.refused(Reason.UPSTREAM_UNAVAILABLE, "upstream-login-refused", cause)
+
+    async def established(self, facts: Mapping[str, str | int]) -> None:
+        self._core.breaker.succeeded(self.system.name, self.account)
+        upstream = self._upstreams[0]
+        self.upstream_facts = {**facts, "local": str(upstream.local)}
+        backend = facts.get(BACKEND_FACT, 0)
+        legacy = records.legacy(self.system, self.account, self.request, self.upstream_facts)
+        try:
+            await self._log.established(
+                legacy, backend=backend if isinstance(backend, int) else 0, client_port=upstream.local.port
+            )
+        except LogUnavailable as failure:
+            raise self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
+
+    async def permit(self, operation: Operation) -> Permitted:
+        if self.end is not None:
+            raise self.end
+        core = self._core
+        if core.policy is not self._policy:
+            self._follow_policy()
+        now = self.last_used = core.now()
+        action = operation.action
+        decision = self._standing.permit(action, operation.target or self.request.target, now)
+        kind = action.value
+        self.operations[kind] += 1
+        core.tally.operations[self.system.name, kind] += 1
+        section = self._section(operation)
+        if not decision.allowed:
+            raise self._deny(section, kind, decision)
+        would_deny = decision.would != decision.effect
+        trial = records.decision_section(decision) if would_deny else ""
+        warning, self._warning = self._warning or (_warning(decision) if would_deny else ""), ""
+        try:
+            if action is Action.READ and not self.system.strict_audit:
+                held = self._log.operation(section, kind, trial)
+            else:
+                held = await self._log.intent(section, kind, trial)
+        except LogUnavailable as failure:
+            raise self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
+        if self.is_over():  # while the record was being written: nothing may reach the legacy side
+            refused = self._ending()
+            held.finish("aborted", refused.reason.value)
+            raise refused
+        return Permitted(held, warning, would_deny)
+
+    def outcome(self, permit: Permit, outcome: Outcome) -> None:
+        assert isinstance(permit, Permitted)
+        self.last_used = self._core.now()
+        result = outcome.result.value
+        reason = UPSTREAM_ERROR if result == FAILURE else WOULD_DENY if permit.would_deny else OK
+        permit.held.finish(
+            result, reason, code=outcome.code, rows=outcome.rows, bytes=outcome.bytes, detail=outcome.detail
+        )
+
+    def alarm(self, code: str, detail: str) -> None:
+        self._core.warn("{code} in session {session}: {detail}", code=code, session=self.session, detail=detail)
+        self._raise_alarm(code, detail)
+
+    def on_cut(self, hear: Callable[[Refused], Awaitable[None]]) -> None:
+        self._hear = hear
+
+    # -- what the core does
+
+    def is_over(self) -> bool:
+        """Cut or closed: nothing may be done for it any more."""
+        return self._closed or self.end is not None
+
+    def _ending(self) -> Refused:
+        return self.end or self.refused(Reason.SESSION_STOPPED)
+
+    def refused(self, reason: Reason, code: str = "", detail: str = "") -> Refused:
+        """A refusal that belongs to this session; its reference is the session."""
+        text, hint = TEXTS[reason]
+        return Refused(reason, text, reference=self.session, code=code, detail=detail, hint=hint)
+
+    def cut(self, reason: Reason, detail: str = "") -> None:
+        """Ends the session from outside: the agent hears it, then both connections are dropped."""
+        if self._closed or self.end is not None:
+            return
+        self.end = self.refused(reason, detail=detail)
+        goodbye = Deferred.fromCoroutine(self._say_goodbye(self.end))
+        late = self._core.clock.callLater(CUT_GRACE, goodbye.cancel)
+        goodbye.addBoth(self._drop, late)
+
+    async def _say_goodbye(self, refused: Refused) -> None:
+        if self._hear is not None:
+            await self._hear(refused)
+        for upstream in self._upstreams:
+            upstream.abort()
+        await self._client.close()
+
+    def _drop(self, result: object, late: object) -> None:
+        if late.active():  # type: ignore[attr-defined]
+            late.cancel()  # type: ignore[attr-defined]
+        for stream in (self._client, *self._upstreams):
+            stream.abort()
+
+    def review(self, now: float) -> None:
+        """Called every second: whether time has ended this session."""
+        system = self.system
+        if system.end_with_token and now >= self.credential.expires_at:
+            self.cut(Reason.SESSION_EXPIRED)
+        elif system.max_session and now - self.opened_at >= system.max_session:
+            self.cut(Reason.SESSION_EXPIRED, "the longest session of this system")
+        elif system.idle and now - self.last_used >= system.idle:
+            self.cut(Reason.SESSION_IDLE)
+
+    async def close(self, reason: str, *, failed: bool = False, detail: str = "") -> None:
+        """Writes the end, whatever it was, and drops what was dialled. The client's stream belongs to the listener."""
+        if self._closed:
+            return
+        self._closed = True
+        self._core.live.remove(self)
+        if self.end is not None:
+            reason, failed, detail = self.end.reason.value, False, self.end.detail
+        counts = {kind: count for kind, count in self.operations.items() if count}
+        duration = int((self._core.now() - self.opened_at) * 1000)
+        self._log.closed(
+            FAILURE if failed else SUCCESS,
+            reason,
+            detail=facts.detail_section(duration_ms=duration, operations=counts, text=detail),
+        )
+        self._hear = None
+        for upstream in self._upstreams:
+            await upstream.close()
+
+    # -- inside
+
+    def _section(self, operation: Operation) -> str:
+        if operation.parameters is not None or operation.details:
+            return self._compose(operation)
+        key = (operation.verb, operation.text, operation.digest)
+        section = self._composed.get(key)
+        if section is None:
+            section = self._compose(operation)
+            if len(self._composed) >= REMEMBERED_ACTIONS:
+                self._composed.clear()
+            self._composed[key] = section
+        return section
+
+    def _compose(self, operation: Operation) -> str:
+        target = operation.target if operation.target != self.request.target else None
+        return facts.action_section(
+            operation.verb,
+            operation.action.value,
+            operation.objects,
+            operation.text,
+            operation.digest,
+            operation.parameters,
+            target,
+            operation.details,
+        )
+
+    def _deny(self, section: str, kind: str, decision: Decision) -> Refused:
+        try:
+            self._log.denied(section, kind, records.decision_section(decision), Reason.ACTION_DENIED.value)
+        except LogUnavailable as failure:
+            return self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure))
+        return self.refused(Reason.ACTION_DENIED, detail=decision.reason)
+
+    def _follow_policy(self) -> None:
+        """After a reload the session lives on, and what it does from now on is decided by the new grants."""
+        self._policy = self._core.policy
+        self._standing = self._policy.standing(self._asked, self.account)
+
+    def _raise_alarm(self, code: str, detail: str) -> None:
+        try:
+            self._log.alarm(code, facts.detail_section(code=code, text=detail))
+        except LogUnavailable:
+            return  # the daemon's own log has it; the session ends because of the log anyhow
+
+
+def _warning(decision: Decision) -> str:
+    if decision.mode is not Mode.WARN or decision.would is decision.effect:
+        return ""
+    return f"this will be refused once grants are enforced: {decision.reason}"

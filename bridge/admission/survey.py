@@ -1,0 +1,102 @@
+"""A login as a static account for ``doctor``: no agent stands behind it, and nothing of it is relayed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+
+from bridge.accounts.vaults import SecretUnavailable
+from bridge.adapter import (
+    Action,
+    AgentFacts,
+    BridgeError,
+    Login,
+    Operation,
+    Outcome,
+    Permit,
+    Reason,
+    Refused,
+    Stream,
+    TLSSettings,
+)
+from bridge.admission.identifiers import new_id
+from bridge.admission.system import Core, System
+from bridge.admission.texts import TEXTS
+from bridge.translation import facts
+from bridge.translation.log import LogUnavailable
+from bridge.translation.record import Event, IndexKeys
+from bridge.translation.vocabulary import ACCOUNT_CHECK
+
+
+class Survey:
+    """Implements as much of ``Admission`` as a look at a static account's own rights needs; permits no operation."""
+
+    upstream_tls: TLSSettings | None
+    actions = frozenset({Action.READ})
+
+    def __init__(self, core: Core, system: System, account: str, login: Login) -> None:
+        self.session = new_id("chk_")
+        self.agent = AgentFacts("idbridge", "the bridge's doctor", "")
+        self.account = account
+        self.login = login
+        self.stamp = f"ib:{self.session}"
+        self.upstream_tls = system.upstream_tls
+        self.upstream_tls_optional = system.upstream_tls_optional
+        self._core = core
+        self._system = system
+        self.streams: list[Stream] = []
+
+    async def connect(self) -> Stream:
+        try:
+            stream = await self._system.dial()
+        except BridgeError as failure:
+            raise self._refused("upstream-unreachable", str(failure)) from None
+        self.streams.append(stream)
+        return stream
+
+    async def login_refused(self, cause: str) -> Refused:
+        self._core.breaker.refused(self._system.name, self.account, self.login.secret, self._core.now())
+        return self._refused("upstream-login-refused", cause)
+
+    async def established(self, facts: Mapping[str, str | int]) -> None:
+        self._core.breaker.succeeded(self._system.name, self.account)
+
+    async def permit(self, operation: Operation) -> Permit:
+        raise self._refused("survey", "a survey permits no operation of an agent")
+
+    def outcome(self, permit: Permit, outcome: Outcome) -> None:
+        raise RuntimeError("a survey has no operations")
+
+    def alarm(self, code: str, detail: str) -> None:
+        self._core.warn("{code}: {detail}", code=code, detail=detail)
+
+    def on_cut(self, hear: Callable[[Refused], Awaitable[None]]) -> None:
+        """A survey is never cut: it is short, and every wait in it has a limit."""
+
+    def _refused(self, code: str, detail: str) -> Refused:
+        text, hint = TEXTS[Reason.UPSTREAM_UNAVAILABLE]
+        return Refused(Reason.UPSTREAM_UNAVAILABLE, text, reference=self.session, code=code, detail=detail, hint=hint)
+
+
+@asynccontextmanager
+async def survey(core: Core, system: System, account: str) -> AsyncIterator[Survey]:
+    """Recorded before anything is dialled; connections are closed at the end. Raises Refused."""
+    static = system.accounts[account]
+    index = IndexKeys(system=system.name, account=account)
+    actor = facts.actor_section(kind="bridge", id="doctor")
+    legacy = facts.legacy_section(system=system.name, account=account, upstream=system.upstream)
+    text, hint = TEXTS[Reason.LOG_UNAVAILABLE]
+    try:
+        await core.log.record(Event(ACCOUNT_CHECK, sections={"actor": actor, "legacy": legacy}, index=index))
+        secret = await core.vaults.read(static.secret)
+    except LogUnavailable as failure:
+        raise Refused(Reason.LOG_UNAVAILABLE, text, detail=str(failure), hint=hint) from None
+    except SecretUnavailable as failure:
+        text, hint = TEXTS[Reason.UPSTREAM_UNAVAILABLE]
+        raise Refused(Reason.UPSTREAM_UNAVAILABLE, text, detail=str(failure), hint=hint) from None
+    looking = Survey(core, system, account, Login(static.user, secret))
+    try:
+        yield looking
+    finally:
+        for stream in looking.streams:
+            await stream.close()

@@ -1,0 +1,60 @@
+"""Gives a command to a running bridge through its Unix socket. Blocks."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bridge.api.services import CommandFailed
+
+TIMEOUT = 60.0  # seconds; doctor logs in to a legacy system, all else answers at once
+MAX_ANSWER = 256 * 1024 * 1024
+
+
+class NotRunning(Exception):
+    """Nobody answers at the socket."""
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("bridge", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT)
+        self.sock.connect(str(self._path))
+
+
+def call_socket(path: Path, name: str, parameters: Mapping[str, Any]) -> Any:
+    """The command's answer. Raises NotRunning, CommandFailed."""
+    connection = _UnixConnection(path)
+    try:
+        connection.connect()
+    except (FileNotFoundError, ConnectionRefusedError):
+        raise NotRunning from None
+    except OSError as error:
+        raise CommandFailed(f"{path}: {error.strerror or error}; run it as the bridge's user", status=503) from None
+    try:
+        connection.request("POST", f"/v1/{name}", json.dumps(dict(parameters)), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        body = answer.read(MAX_ANSWER)
+    except (OSError, http.client.HTTPException) as error:
+        raise CommandFailed(f"the bridge did not answer: {error}", status=503) from None
+    finally:
+        connection.close()
+    return _decoded(answer.status, body)
+
+
+def _decoded(status: int, body: bytes) -> Any:
+    try:
+        value = json.loads(body)
+    except ValueError:
+        raise CommandFailed("the bridge's answer cannot be read; is it another version?", status=503) from None
+    if status != 200:
+        raise CommandFailed(value.get("error", "failed"), status=status, field=value.get("field", ""))
+    return value

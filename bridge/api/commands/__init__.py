@@ -1,0 +1,81 @@
+"""Every command by name. Parameters are the keyword arguments of its function; a name or type that is not is an error."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bridge.api.commands import agents, log, policy, secrets, sessions, tokens
+from bridge.api.services import Actor, CommandFailed, Services
+
+Command = Callable[..., Any]
+
+COMMANDS: dict[str, Command] = {
+    "agent.create": agents.create,
+    "agent.list": agents.list_all,
+    "agent.show": agents.show,
+    "agent.suspend": agents.suspend,
+    "agent.resume": agents.resume,
+    "agent.revoke": agents.revoke,
+    "agent.renew": agents.renew,
+    "owner.create": agents.create_owner,
+    "owner.list": agents.list_owners,
+    "owner.leave": agents.leave,
+    "token.issue": tokens.issue,
+    "token.deny": tokens.deny,
+    "secret.set": secrets.set_secret,
+    "secret.list": secrets.list_all,
+    "secret.delete": secrets.delete,
+    "policy.explain": policy.explain,
+    "policy.who_can": policy.who_can,
+    "log.list": log.list_events,
+    "log.show": log.show,
+    "log.who": log.who,
+    "log.exported": log.exported,
+    "session.list": sessions.list_all,
+    "session.show": sessions.show,
+    "session.end": sessions.end,
+    "status": sessions.status,
+    "reload": sessions.reload,
+    "doctor": sessions.doctor,
+    "breaker.reset": sessions.reset_breaker,
+}
+
+
+def call(services: Services, actor: Actor, name: str, parameters: Mapping[str, Any]) -> Any:
+    """Runs a command in this thread. Raises CommandFailed."""
+    function = COMMANDS.get(name)
+    if function is None:
+        raise CommandFailed(f"no command {name!r}", status=404)
+    return function(services, actor, **_checked(function, parameters))
+
+
+def _checked(function: Command, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    known = dict(list(inspect.signature(function).parameters.items())[2:])
+    hints = typing.get_type_hints(function)
+    for name, value in parameters.items():
+        if name not in known:
+            raise CommandFailed(f"unknown parameter {name!r}; expected {', '.join(known)}", field=name)
+        if not _fits(value, hints[name]):
+            raise CommandFailed(f"parameter {name!r} is of the wrong type", field=name)
+    missing = [name for name, one in known.items() if one.default is one.empty and name not in parameters]
+    if missing:
+        raise CommandFailed(f"required: {', '.join(missing)}", field=missing[0])
+    return dict(parameters)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """For the few kinds of JSON that commands take: text, numbers, flags, lists of text, maps of text, or nothing."""
+    arguments = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if type(None) in arguments:
+        return value is None or any(_fits(value, one) for one in arguments if one is not type(None))
+    if origin is list:
+        return isinstance(value, list) and all(_fits(item, arguments[0]) for item in value)
+    if origin is dict:
+        return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)

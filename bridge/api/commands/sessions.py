@@ -1,0 +1,64 @@
+"""The running bridge: its live sessions, its state, reload, and doctor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bridge.api.services import Actor, CommandFailed, Services
+from bridge.translation import facts
+from bridge.translation.record import Event, IndexKeys
+from bridge.translation.vocabulary import SESSION_STOP
+
+
+def list_all(
+    services: Services, actor: Actor, agent: str = "", owner: str = "", system: str = "", account: str = ""
+) -> list[dict[str, Any]]:
+    """The live sessions, oldest first."""
+    wanted = {"agent": agent, "owner": owner, "system": system, "account": account}
+    rows = services.running().sessions()
+    return [row for row in rows if all(not value or row[name] == value for name, value in wanted.items())]
+
+
+def show(services: Services, actor: Actor, session: str) -> dict[str, Any]:
+    for row in services.running().sessions():
+        if row["session"] == session:
+            return row
+    raise CommandFailed(f"no live session {session}; `idbridge log show {session}` shows one that ended", status=404)
+
+
+def end(services: Services, actor: Actor, session: str, reason: str = "") -> dict[str, Any]:
+    """Ends a live session; the agent hears that an operator did."""
+    row = show(services, actor, session)
+    ended = services.running().end_session(session, reason)
+    index = IndexKeys(
+        session=session, agent=row["agent"], owner=row["owner"], system=row["system"], account=row["account"]
+    )
+    sections = {"actor": actor.section(), "corr": facts.section(session=session)}
+    if reason:
+        sections["detail"] = facts.detail_section(text=reason)
+    services.record(Event(SESSION_STOP, sections=sections, index=index))
+    return {"session": session, "ended": ended}
+
+
+def status(services: Services, actor: Actor) -> dict[str, Any]:
+    return services.running().status()
+
+
+def reload(services: Services, actor: Actor) -> dict[str, Any]:
+    """Reads the configuration again; a bad file changes nothing and says why."""
+    return services.running().reload(actor)
+
+
+def doctor(services: Services, actor: Actor, system: str, account: str | None = None) -> list[dict[str, str]]:
+    """Logs in to a legacy system as its static accounts and says what they may really do."""
+    found = services.policy.systems.get(system)
+    if found is None:
+        raise CommandFailed(f"no system {system} is configured", status=404, field="system")
+    if account is not None and account not in found.accounts:
+        raise CommandFailed(f"system {system} has no account {account}", status=404, field="account")
+    return services.running().examine(system, account)
+
+
+def reset_breaker(services: Services, actor: Actor, system: str, account: str) -> dict[str, Any]:
+    """Lets the bridge try a static login again at once, after ops repaired it."""
+    return {"system": system, "account": account, "was_open": services.running().reset_breaker(system, account)}

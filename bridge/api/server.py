@@ -1,0 +1,100 @@
+"""The admin socket: ``POST /v1/COMMAND`` with JSON parameters, JSON back. The peer's user is the actor."""
+
+from __future__ import annotations
+
+import json
+import pwd
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.web.http import Request
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+
+from bridge.adapter import BridgeError
+from bridge.api.commands import call
+from bridge.api.services import Actor, CommandFailed, Services
+from bridge.storage import PoolFull, PoolStopped, StorageError
+
+MAX_BODY = 1024 * 1024
+_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of SO_PEERCRED, unix(7)
+
+RunInThread = Callable[..., "Deferred[Any]"]
+
+
+class Commands(Resource):
+    """``run`` calls a function in a thread of the admin pool."""
+
+    isLeaf = True
+    log = Logger()
+
+    def __init__(self, services: Services, run: RunInThread) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._services = services
+        self._run = run
+
+    def render(self, request: Request) -> int:
+        answering = Deferred.fromCoroutine(self._answer(request))
+        request.notifyFinish().addErrback(lambda _: None)
+        answering.addErrback(lambda failure: self.log.failure("a command's answer was not sent", failure=failure))
+        return NOT_DONE_YET  # type: ignore[no-any-return, unused-ignore]
+
+    async def _answer(self, request: Request) -> None:
+        try:
+            name, parameters = _read(request)
+            value = await self._run(call, self._services, _actor(request), name, parameters)
+            status = 200
+        except CommandFailed as failed:
+            status, value = failed.status, {"error": str(failed), "field": failed.field}
+        except (StorageError, PoolFull, PoolStopped) as failure:
+            status, value = 503, {"error": str(failure)}
+        except CancelledError:
+            raise
+        except BridgeError as failure:
+            status, value = 409, {"error": str(failure)}
+        except Exception:  # a command's defect must be answered and seen, and must not hang the client
+            self.log.failure("an admin command failed")
+            status, value = 500, {"error": "the bridge failed; its own log has the cause"}
+        _send(request, status, value)
+
+
+def _send(request: Any, status: int, value: Any) -> None:
+    request.setResponseCode(status)
+    request.setHeader("Content-Type", "application/json")
+    request.write(json.dumps(value).encode())
+    request.finish()
+
+
+def _read(request: Request) -> tuple[str, dict[str, Any]]:
+    path = (request.path or b"").decode("ascii", "replace")
+    if request.method != b"POST" or not path.startswith("/v1/"):
+        raise CommandFailed("expected POST /v1/COMMAND", status=404)
+    body = request.content.read(MAX_BODY + 1) if request.content else b""
+    if len(body) > MAX_BODY:
+        raise CommandFailed(f"parameters of more than {MAX_BODY} bytes")
+    try:
+        parameters = json.loads(body or b"{}")
+    except (ValueError, RecursionError):
+        raise CommandFailed("the parameters are not JSON") from None
+    if not isinstance(parameters, dict):
+        raise CommandFailed("the parameters are not a JSON object")
+    return path.removeprefix("/v1/"), parameters
+
+
+def _actor(request: Any) -> Actor:
+    """Who is at the other end, as the kernel says."""
+    transport = request.channel.transport
+    raw = transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid = _CREDENTIALS.unpack(raw)[1]
+    try:
+        return Actor(pwd.getpwuid(uid).pw_name, via="socket")
+    except KeyError:
+        return Actor(f"uid:{uid}", via="socket")
+
+
+def admin_site(services: Services, run: RunInThread) -> Site:
+    return Site(Commands(services, run))  # type: ignore[no-untyped-call]

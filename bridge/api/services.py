@@ -1,0 +1,129 @@
+"""What commands work on, and the rules that all of them share."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bridge.accounts.vaults import Store
+from bridge.adapter import BridgeError
+from bridge.identity.deny_list import DenyList
+from bridge.identity.issuer import BuiltinIssuer
+from bridge.identity.registry import Registry
+from bridge.policy import Policy
+from bridge.translation import facts
+from bridge.translation.log import LogUnavailable
+from bridge.translation.reading import Filters, LogReader, read_event
+from bridge.translation.record import Event, IndexKeys
+from bridge.translation.vocabulary import DENY_CHANGE, INTENT, PENDING, REGISTRY_CHANGE
+
+_ABOUT_AGENTS = frozenset({REGISTRY_CHANGE, DENY_CHANGE})
+"""Changes after which live sessions are looked at again."""
+
+
+class CommandFailed(BridgeError):
+    """The person who gave the command must hear this. ``field`` names the parameter it is about, if any.
+
+    ``status`` is the HTTP status: 400 bad input, 404 no such thing, 409 not in this state, 503 not now.
+    """
+
+    def __init__(self, text: str, *, status: int = 400, field: str = "") -> None:
+        super().__init__(text)
+        self.status = status
+        self.field = field
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who gives a command: the user at the other end of the socket, or of the terminal."""
+
+    id: str
+    via: str = "cli"
+    kind: str = "person"
+
+    @classmethod
+    def at_terminal(cls) -> Actor:
+        return cls(getpass.getuser())
+
+    def section(self) -> str:
+        return facts.actor_section(kind=self.kind, id=self.id, via=self.via)
+
+
+class Live(Protocol):
+    """The running bridge, callable from a command's thread; each call waits for the reactor."""
+
+    def sessions(self) -> list[dict[str, Any]]: ...
+    def end_session(self, session: str, detail: str) -> int: ...
+    def registry_changed(self) -> int:
+        """Takes the registry's present state; returns how many live sessions that ended."""
+        ...
+
+    def status(self) -> dict[str, Any]: ...
+    def reload(self, actor: Actor) -> dict[str, Any]: ...
+    def examine(self, system: str, account: str | None) -> list[dict[str, str]]: ...
+    def reset_breaker(self, system: str, account: str) -> bool: ...
+
+
+@dataclass(slots=True)
+class Services:
+    """``name`` is the bridge's. ``record`` blocks until the event is durable and raises LogUnavailable. ``live`` is None without a daemon."""
+
+    name: str
+    registry: Registry
+    deny_list: DenyList
+    issuer: BuiltinIssuer
+    reader: LogReader
+    store: Store
+    policy: Policy
+    record: Callable[[Event], int]
+    now: Callable[[], float]
+    live: Live | None = None
+
+    def running(self) -> Live:
+        if self.live is None:
+            raise CommandFailed("the bridge is not running; start it with `idbridge run`", status=503)
+        return self.live
+
+    def read(self, actor: Actor, query: str, filters: Filters, count: int) -> None:
+        """Records that the log was read, before anybody sees the answer."""
+        self.write(read_event(actor.id, query, filters, count, via=actor.via))
+
+    def new_token_id(self) -> str:
+        return secrets.token_urlsafe(12)
+
+    @contextmanager
+    def changing(self, actor: Actor, type: str, subject: str, *, widens: bool, index: IndexKeys) -> Iterator[Change]:
+        """Around a change: ``change.made(before, after)`` inside it writes what became different."""
+        if widens:
+            asked = facts.change_section(subject, None, None)
+            self.write(Event(type, INTENT, PENDING, sections={"actor": actor.section(), "change": asked}, index=index))
+        change = Change()
+        yield change
+        if self.live is not None and type in _ABOUT_AGENTS:
+            change.ended = self.live.registry_changed()
+        made = facts.change_section(subject, change.before, change.after)
+        self.write(Event(type, sections={"actor": actor.section(), "change": made}, index=index), done=not widens)
+
+    def write(self, event: Event, *, done: bool = False) -> None:
+        """Records, or fails the command. ``done``: what the event is about has happened already."""
+        try:
+            self.record(event)
+        except LogUnavailable as failure:
+            what = "it was done, but not recorded" if done else "nothing was done"
+            raise CommandFailed(f"the translation log cannot be written ({failure}); {what}", status=503) from None
+
+
+class Change:
+    """What a change did; ``ended`` is how many live sessions it ended."""
+
+    def __init__(self) -> None:
+        self.before: Mapping[str, Any] | None = None
+        self.after: Mapping[str, Any] | None = None
+        self.ended = 0
+
+    def made(self, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None) -> None:
+        self.before, self.after = before, after

@@ -1,0 +1,287 @@
+"""The running bridge: what all doors share, one listener per address, and everything that changes while it runs."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from bridge import __version__
+from bridge.accounts.breaker import CircuitBreaker
+from bridge.accounts.vaults import EnvironmentVault, FileVault, Vault, Vaults
+from bridge.adapter import Adapter, Address, BridgeError, Reason, Stream
+from bridge.admission.attendance import attend
+from bridge.admission.replay import ReplayGuard
+from bridge.admission.system import Core, System
+from bridge.config import Config, difference, load
+from bridge.daemon import conversion
+from bridge.daemon.issuers import Issuers
+from bridge.daemon.opening import Storage, record_load
+from bridge.discovery import find_adapters
+from bridge.net.connection import Connection
+from bridge.net.dialer import Dialer
+from bridge.net.listener import Accepted, Listener
+from bridge.net.tls import ServerTLS
+from bridge.storage import ThreadPool
+from bridge.translation.record import Event
+from bridge.translation.recovery import in_thread_close_open
+from bridge.translation.sql import SQLLog
+
+REVIEW_INTERVAL = 1.0
+"""Seconds between looks at expiry, idleness and changes of the registry: a revocation bites within it."""
+
+VAULT_THREADS = 4
+ADAPTER_THREADS = 4
+
+
+class Bridge:
+    """``start``, ``reload``, ``stop``; the rest is asked by ``live`` and the health pages. In the reactor's thread."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, config: Config, storage: Storage) -> None:
+        self.reactor = reactor
+        self.config = config
+        self.storage = storage
+        self.ready = False
+        self.pool = ThreadPool("admin", 2, reactor)
+        self._vault_pool = ThreadPool("vaults", VAULT_THREADS, reactor)
+        self._adapter_pool = ThreadPool("adapters", ADAPTER_THREADS, reactor)
+        self.translation = SQLLog(storage.log_engine, reactor, config.bridge.name, node=_node(), version=__version__)
+        self.issuers = Issuers(reactor, self._keys_changed)
+        self._adapter_types = find_adapters()
+        self._adapters: dict[str, Adapter] = {}
+        self.listeners: dict[tuple[str, Address], Listener] = {}
+        self.systems: dict[str, System] = {}
+        self._reviewing = LoopingCall(self._review)
+        self._reviewing.clock = reactor
+        self._draining: list[Deferred[None]] = []
+        self._looking = False
+        self.core = self._core(config)
+
+    def _core(self, config: Config) -> Core:
+        directory = self.storage.registry.in_thread_directory()
+        vaults: dict[str, Vault] = {"env": EnvironmentVault(), "file": FileVault(), "store": self.storage.store}
+        return Core(
+            log=self.translation,
+            verifier=self.issuers.verifier(config, self.storage.issuer, lambda: self.core.directory),
+            certificates=self.issuers.certificates(config),
+            directory=directory,
+            deny_list=self.storage.deny_list,
+            policy=conversion.policy(config),
+            vaults=Vaults(vaults, self._vault_pool, self.reactor),
+            breaker=CircuitBreaker(),
+            replay=ReplayGuard(config.credentials.replay),
+            clock=self.reactor,
+            now=self.storage.now,
+            warn=self.log.warn,
+            node=_node(),
+            version=__version__,
+            sessions_per_agent=config.limits.sessions_per_agent,
+        )
+
+    # -- life
+
+    async def start(self) -> None:
+        """Opens the log, closes what a crash left open, then listens. Raises OSError, TLSMisconfigured, LogUnavailable."""
+        await self.translation.start()
+        self.translation.on_failure(self._log_failed)
+        self.translation.on_recovered(self._log_recovered)
+        recovery = self._adapter_pool.run(in_thread_close_open, self.storage.log_engine, self.translation.name)
+        sessions, operations = await recovery
+        if sessions or operations:
+            self.log.warn("closed {sessions} sessions that the last stop left open", sessions=sessions)
+        await self.translation.record(record_load(self.config))
+        self.issuers.start()
+        tls = conversion.server_tls(self.config)
+        self.systems = {name: self._system(self.config, name, tls) for name in self.config.systems}
+        for name in self.systems:
+            self._start_adapter(name)
+        self._listen(self.config)
+        self._reviewing.start(REVIEW_INTERVAL, now=False).addErrback(self._review_failed)
+        self.ready = True
+
+    async def stop(self) -> None:
+        """Stops accepting, waits ``drain`` for sessions to end, tells the rest, writes the end of everything."""
+        self.ready = False
+        for listener in self.listeners.values():
+            listener.stop_accepting()
+        await self._drain(self.config.bridge.drain)
+        self.core.live.cut(lambda session: True, Reason.SHUTDOWN, "")
+        await self._drain(5.0)
+        for listener in self.listeners.values():
+            listener.cancel_all()
+        if self._reviewing.running:
+            self._reviewing.stop()
+        for adapter in self._adapters.values():
+            adapter.stop()
+        self.issuers.stop()
+        await self.translation.stop()
+        for pool in (self.pool, self._vault_pool, self._adapter_pool):
+            await pool.stop(grace=2.0)
+
+    async def _drain(self, seconds: float) -> None:
+        for listener in list(self.listeners.values()):
+            waiting = Deferred.fromCoroutine(listener.drained())
+            waiting.addTimeout(max(seconds, 0.01), self.reactor, onTimeoutCancel=lambda result, timeout: None)
+            await waiting
+
+    # -- systems and listeners
+
+    def _system(self, config: Config, name: str, tls: ServerTLS | None) -> System:
+        system = config.systems[name]
+        upstream = conversion.upstream_tls(system)
+        host, port, timeout = system.upstream.host, system.upstream.port, system.upstream.timeout
+        dialer = Dialer(self.reactor, conversion.stream_limits(config))
+
+        async def dial() -> Stream:
+            return await dialer.connect(host, port, timeout)
+
+        return System(
+            facts=conversion.system_facts(config, name, tls),
+            protocol=system.protocol,
+            upstream=str(Address(host, port)),
+            labels=frozenset(system.labels),
+            accounts=conversion.accounts(system),
+            audiences=conversion.audiences(config, name),
+            dial=dial,
+            upstream_tls=upstream,
+            upstream_tls_optional=upstream is not None and upstream.optional,
+            loopback_plaintext=system.plaintext == "loopback-only",
+            strict_audit=system.audit == "strict",
+            end_with_token=system.session_after_expiry == "end",
+            max_session=system.max_session or 0.0,
+            idle=system.idle or 0.0,
+        )
+
+    def _start_adapter(self, name: str) -> None:
+        adapter = self._adapter_types[self.config.systems[name].protocol]()
+        adapter.start(self._adapter_pool.run)
+        self._adapters[name] = adapter
+
+    def _listen(self, config: Config) -> None:
+        """Opens the listeners that are new, closes those that are gone; sessions of both live on."""
+        wanted = {(name, address) for name, system in config.systems.items() for address in system.listen}
+        for key in self.listeners.keys() - wanted:
+            self.listeners.pop(key).stop_accepting()
+        for name, address in sorted(wanted - self.listeners.keys(), key=str):
+            listener = Listener(
+                self.reactor,
+                address,
+                self._server(name),
+                limits=conversion.accept_limits(config),
+                stream_limits=conversion.stream_limits(config),
+                turned_away=lambda reason, system=name: self._turned_away(system, reason),  # type: ignore[misc]
+            )
+            listener.start()
+            self.listeners[name, address] = listener
+
+    def _server(self, name: str) -> Callable[[Connection, Accepted], Any]:
+        async def serve(client: Connection, accepted: Accepted) -> None:
+            await attend(self.core, self.systems[name], self._adapters[name], client, accepted.authenticated)
+
+        return serve
+
+    def adapter(self, system: str) -> Adapter:
+        return self._adapters[system]
+
+    def _turned_away(self, system: str, reason: str) -> None:
+        self.log.warn("{system}: a connection was dropped at the limit {limit}", system=system, limit=reason)
+
+    # -- changes
+
+    async def reload(self) -> list[dict[str, Any]]:
+        """Takes the file again, wholly or not at all; returns what changed. Raises ConfigErrors, TLSMisconfigured, OSError.
+
+        What needs a restart (the bridge's name, its state directory) must not change.
+        """
+        new = await self._adapter_pool.run(load, self.config.path, self._adapter_types)
+        if (new.bridge.name, new.bridge.state) != (self.config.bridge.name, self.config.bridge.state):
+            raise RestartNeeded("bridge.name and bridge.state change only with a restart")
+        changes = difference(self.config, new)
+        tls = conversion.server_tls(new)
+        systems = {name: self._system(new, name, tls) for name in new.systems}
+        policy = conversion.policy(new)
+        verifier = self.issuers.verifier(new, self.storage.issuer, lambda: self.core.directory)
+        certificates = self.issuers.certificates(new)
+        await self._adapter_pool.run(self.storage.sync_declared, new)
+        await self.translation.record(record_load(new, self.config))
+        old, self.config = self.config, new
+        changed = [name for name in systems if name not in old.systems or _protocol(old, name) != _protocol(new, name)]
+        self.systems = systems
+        for name in changed:
+            self._start_adapter(name)
+        core = self.core
+        core.policy, core.verifier, core.certificates = policy, verifier, certificates
+        core.sessions_per_agent = new.limits.sessions_per_agent
+        core.replay.mode = new.credentials.replay
+        self.issuers.start()
+        self._listen(new)
+        await self.take_registry()
+        return changes
+
+    async def take_registry(self) -> int:
+        """Takes the present registry and deny list; returns how many live sessions ended because of it."""
+        self.core.directory = await self._adapter_pool.run(self.storage.registry.in_thread_directory)
+        await self._adapter_pool.run(self.storage.deny_list.in_thread_load)
+        return self._end_refused()
+
+    def _end_refused(self) -> int:
+        now, core = self.core.now(), self.core
+
+        def refused(session: Any) -> bool:
+            agent = core.directory.by_id(session.agent.id)
+            credential = session.credential
+            return (
+                agent is None or bool(agent.refusal(now)) or core.deny_list.denies(credential.iss, credential.token_id)
+            )
+
+        return core.live.cut(refused, Reason.SESSION_REVOKED, "")
+
+    def _review(self) -> None:
+        now = self.core.now()
+        for session in self.core.live:
+            session.review(now)
+        if not self._looking:
+            self._looking = True
+            looking = Deferred.fromCoroutine(self._look_at_registry())
+            looking.addErrback(lambda failure: self.log.failure("the registry cannot be read", failure=failure))
+            looking.addBoth(lambda _: setattr(self, "_looking", False))
+
+    async def _look_at_registry(self) -> None:
+        """Another process may have changed it, when the command line found no socket."""
+        version = await self._adapter_pool.run(self.storage.registry.in_thread_version)
+        if version != self.core.directory.version:
+            await self.take_registry()
+
+    def _review_failed(self, failure: Any) -> None:
+        self.log.failure("reviewing the sessions failed; stopping, because nothing would end them", failure=failure)
+        self.reactor.stop()
+
+    def _log_failed(self, why: str) -> None:
+        self.ready = False
+        self.log.critical("the translation log cannot be written: {why}; all sessions end", why=why)
+        self.core.live.cut(lambda session: True, Reason.LOG_UNAVAILABLE, why)
+
+    def _log_recovered(self) -> None:
+        self.ready = True
+        self.log.warn("the translation log can be written again")
+
+    def _keys_changed(self, event: Event) -> None:
+        self.translation.keep(event)
+
+
+class RestartNeeded(BridgeError):
+    """A change that a reload cannot make."""
+
+
+def _protocol(config: Config, name: str) -> str:
+    return config.systems[name].protocol
+
+
+def _node() -> str:
+    return socket.gethostname()

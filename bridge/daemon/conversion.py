@@ -1,0 +1,174 @@
+"""What the configuration says, in the words of the packages that do it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bridge.accounts.vaults import SecretReference
+from bridge.adapter import SystemFacts
+from bridge.admission.system import StaticAccount
+from bridge.config import Account, Config, Grant, Issuer, System
+from bridge.identity.issuer import BuiltinIssuer
+from bridge.identity.jwt import IssuerSettings, KeyLocation
+from bridge.net.limits import AcceptLimits, StreamLimits
+from bridge.net.tls import ServerTLS, UpstreamTLS
+from bridge.policy import Delegated, Effect, Hours, Mode, Policy, SystemPolicy
+from bridge.policy import Grant as PolicyGrant
+
+AGENT_KEY_ISSUER = "agent-key"
+"""The name in the log of tokens that an agent signed with its own registered key."""
+
+
+def policy(config: Config) -> Policy:
+    systems = [
+        SystemPolicy(
+            name=name,
+            accounts=tuple(system.accounts),
+            labels=frozenset(system.labels),
+            mode=Mode(system.mode),
+            environment=system.environment,
+        )
+        for name, system in config.systems.items()
+    ]
+    return Policy([_grant(one) for one in config.grants], systems, version=config.digest)
+
+
+def _grant(grant: Grant) -> PolicyGrant:
+    systems = set(grant.systems or ()) | ({grant.system} if grant.system else set())
+    hours = grant.hours
+    return PolicyGrant(
+        id=grant.id,
+        effect=Effect(grant.effect),
+        agents=frozenset(grant.agents or ()),
+        roles=frozenset(grant.roles or ()),
+        owners=frozenset(grant.owners or ()),
+        cost_centres=frozenset(grant.cost_centres or ()),
+        systems=frozenset(systems),
+        labels=frozenset(grant.labels or ()),
+        account=grant.account,
+        default=grant.default,
+        actions=frozenset(grant.actions),
+        targets={name: frozenset(values) for name, values in grant.targets.items()},
+        environments=frozenset(grant.environments),
+        delegated=Delegated(grant.delegated),
+        sources=tuple(str(network) for network in grant.sources),
+        hours=Hours.parse(hours.days, hours.begin, hours.end, hours.zone) if hours else None,
+        expires=int(grant.expires.timestamp()) if grant.expires else None,
+        mode=Mode(grant.mode) if grant.mode else None,
+        reason=grant.reason,
+        ticket=grant.ticket,
+    )
+
+
+def issuers(config: Config, builtin: BuiltinIssuer) -> list[IssuerSettings]:
+    """The issuer records; agents' own keys are one more wherever the built-in issuer is on."""
+    records = []
+    for name, issuer in config.issuers.items():
+        if issuer.profile == "builtin":
+            records.append(builtin.settings(accept_bridge_audience=config.bridge.accept_bridge_audience))
+            records.append(_agent_keys(config))
+        else:
+            records.append(_issuer(config, name, issuer))
+    return records
+
+
+def _issuer(config: Config, name: str, issuer: Issuer) -> IssuerSettings:
+    keys = issuer.keys
+    location = KeyLocation()
+    if keys is not None:
+        location = KeyLocation(
+            jwks_uri=keys.jwks_url or "",
+            discovery=keys.discovery,
+            jwks_file=str(keys.jwks_file or ""),
+            origins=tuple(keys.origins),
+            ca_file=str(issuer.ca or ""),
+            http_loopback=True,  # plain http is taken from this machine only, never from elsewhere
+        )
+    return IssuerSettings(
+        name=name,
+        iss=issuer.issuer or "",
+        profile=issuer.profile,
+        algorithms=tuple(issuer.algorithms),
+        audiences=frozenset(issuer.audiences),
+        multiple_audiences=issuer.multiple_audiences,
+        max_lifetime=int(issuer.max_lifetime),
+        lifetime=issuer.lifetime,
+        leeway=int(issuer.leeway),
+        max_token_bytes=config.credentials.max_token,
+        legacy_jwt=issuer.legacy_jwt,
+        trust_domain=issuer.trust_domain or "",
+        keys=location,
+    )
+
+
+def _agent_keys(config: Config) -> IssuerSettings:
+    return IssuerSettings(
+        name=AGENT_KEY_ISSUER,
+        iss="",
+        profile="agent-key",
+        algorithms=("EdDSA",),
+        accept_bridge_audience=config.bridge.accept_bridge_audience,
+        max_lifetime=int(config.credentials.max_lifetime),
+        leeway=int(config.credentials.leeway),
+        max_token_bytes=config.credentials.max_token,
+    )
+
+
+def accounts(system: System) -> Mapping[str, StaticAccount]:
+    return {name: _account(name, account) for name, account in system.accounts.items()}
+
+
+def _account(name: str, account: Account) -> StaticAccount:
+    reference = SecretReference.parse(account.secret)
+    return StaticAccount(name, account.user or name, reference, frozenset(account.labels))
+
+
+def audiences(config: Config, system: str) -> frozenset[str]:
+    """That of the system; whether that of the whole bridge will do is a matter of the issuer record."""
+    return frozenset({f"{bridge_audience(config)}/{system}"})
+
+
+def bridge_audience(config: Config) -> str:
+    return f"bridge:{config.bridge.name}"
+
+
+def server_tls(config: Config) -> ServerTLS | None:
+    """Raises TLSMisconfigured."""
+    tls = config.tls
+    if tls is None:
+        return None
+    return ServerTLS(tls.certificate, tls.key, tls.minimum, client_ca=tls.client_ca)
+
+
+def upstream_tls(system: System) -> UpstreamTLS | None:
+    """Raises TLSMisconfigured."""
+    upstream = system.upstream
+    if upstream.tls == "disable":
+        return None
+    name = upstream.server_name or upstream.host
+    return UpstreamTLS(upstream.tls, server_name=name, ca=upstream.ca, minimum=upstream.minimum)
+
+
+def system_facts(config: Config, name: str, tls: Any) -> SystemFacts:
+    system = config.systems[name]
+    return SystemFacts(
+        name=name,
+        options=system.options,
+        statements=system.statements,
+        tls=tls,
+        hello_timeout=config.limits.hello,
+        auth_timeout=config.limits.auth,
+        upstream_timeout=system.upstream.timeout,
+    )
+
+
+def accept_limits(config: Config) -> AcceptLimits:
+    limits = config.limits
+    return AcceptLimits(
+        total=limits.connections, per_address=limits.per_address, unauthenticated=limits.unauthenticated
+    )
+
+
+def stream_limits(config: Config) -> StreamLimits:
+    return StreamLimits(stall=config.limits.stall)

@@ -1,0 +1,116 @@
+"""The issuers' key sources, and the verifier over them. Sources survive a reload that does not touch their issuer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.logger import Logger
+
+from bridge.adapter import BridgeError
+from bridge.config import Config
+from bridge.daemon import conversion
+from bridge.identity.agents import Directory
+from bridge.identity.certificates import CertificateSettings, verify_certificate
+from bridge.identity.fetching import https_agent
+from bridge.identity.issuer import BuiltinIssuer
+from bridge.identity.jwk import BadKeySet
+from bridge.identity.jwt import IssuerSettings, JWTVerifier
+from bridge.identity.key_sets import FixedKeys, KeySetChange, KeySource, fixed_keys, remote_keys
+from bridge.identity.verifier import VerifiedCredential
+from bridge.translation import facts
+from bridge.translation.record import Event
+from bridge.translation.vocabulary import KEY_CHANGE
+
+CERTIFICATE_ISSUER = "certificate"
+
+
+class KeysMisconfigured(BridgeError):
+    """An issuer's key or CA file cannot be used. The message names the issuer and the file."""
+
+
+class Issuers:
+    """``changed`` takes the event of each change of an issuer's keys."""
+
+    log = Logger()
+
+    def __init__(self, reactor: Any, changed: Callable[[Event], None]) -> None:
+        self._reactor = reactor
+        self._changed = changed
+        self._sources: dict[str, tuple[IssuerSettings, KeySource]] = {}
+
+    def verifier(self, config: Config, builtin: BuiltinIssuer, directory: Callable[[], Directory]) -> JWTVerifier:
+        """Raises KeysMisconfigured, ValueError."""
+        records = conversion.issuers(config, builtin)
+        sources = {one.name: self._source(one, builtin) for one in records if one.profile != "agent-key"}
+        for name in self._sources.keys() - sources.keys():
+            self._sources.pop(name)[1].stop()
+
+        def agent_keys(agent: str) -> tuple[str, ...]:
+            found = directory().by_id(agent)
+            return found.public_keys if found else ()
+
+        return JWTVerifier(
+            records,
+            sources,
+            bridge_audience=conversion.bridge_audience(config),
+            is_agent=lambda issuer, claims: directory().knows(issuer, claims),
+            agent_keys=agent_keys,
+        )
+
+    def certificates(self, config: Config) -> Callable[[tuple[bytes, ...], float], VerifiedCredential]:
+        """For client certificates, whose path the TLS layer has checked against ``tls.client_ca``."""
+        trust_domains = [one.trust_domain for one in config.issuers.values() if one.trust_domain]
+        settings = CertificateSettings(CERTIFICATE_ISSUER, trust_domains[0] if len(trust_domains) == 1 else "")
+        return lambda chain, now: verify_certificate(chain, settings, now=now)
+
+    def _source(self, settings: IssuerSettings, builtin: BuiltinIssuer) -> KeySource:
+        known = self._sources.get(settings.name)
+        if known is not None and known[0] == settings and not settings.keys.jwks_file:
+            return known[1]
+        if known is not None:
+            known[1].stop()
+        source = self._new_source(settings, builtin)
+        self._sources[settings.name] = (settings, source)
+        return source
+
+    def _new_source(self, settings: IssuerSettings, builtin: BuiltinIssuer) -> KeySource:
+        if settings.profile == "builtin":
+            return FixedKeys(builtin.key_set())
+        try:
+            if settings.keys.jwks_file:
+                return fixed_keys(settings, Path(settings.keys.jwks_file).read_bytes())
+            authorities = Path(settings.keys.ca_file).read_bytes() if settings.keys.ca_file else None
+            agent = https_agent(self._reactor, authorities)
+        except (OSError, BadKeySet, ValueError) as error:
+            raise KeysMisconfigured(f"issuer {settings.name}: {error}") from None
+        return remote_keys(
+            settings, agent, self._reactor, on_change=self._key_set_changed, on_failure=self._fetch_failed
+        )
+
+    def start(self) -> None:
+        """Begins fetching; a source that runs already is left alone."""
+        for _, source in self._sources.values():
+            source.start()
+
+    def stop(self) -> None:
+        for _, source in self._sources.values():
+            source.stop()
+
+    def state(self) -> Mapping[str, dict[str, Any]]:
+        """For ``status`` and /readyz: whether each issuer's keys are usable, and their age in seconds."""
+        state = {}
+        for name, (_, source) in self._sources.items():
+            age = source.age()
+            state[name] = {"ready": source.ready(), "age": int(age) if age is not None else None}
+        return state
+
+    def _key_set_changed(self, change: KeySetChange) -> None:
+        detail = facts.detail_section(
+            issuer=change.issuer, added=list(change.added), removed=list(change.removed), size=change.size
+        )
+        self._changed(Event(KEY_CHANGE, sections={"detail": detail}))
+
+    def _fetch_failed(self, issuer: str, cause: str) -> None:
+        self.log.warn("the keys of issuer {issuer} cannot be fetched: {cause}", issuer=issuer, cause=cause)

@@ -1,0 +1,125 @@
+"""The running bridge as admin commands see it, from their threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
+
+from bridge import __version__
+from bridge.adapter import Check, Reason, Refused
+from bridge.admission.session import Session
+from bridge.admission.survey import survey
+from bridge.api.services import Actor, CommandFailed
+from bridge.config import ConfigErrors
+from bridge.daemon.bridge import Bridge
+
+T = TypeVar("T")
+
+
+class LiveBridge:
+    """Implements ``bridge.api.services.Live``."""
+
+    def __init__(self, bridge: Bridge) -> None:
+        self._bridge = bridge
+
+    def _ask(self, function: Callable[[], T]) -> T:
+        ask: Callable[[], Any] = function
+        answer: T = blockingCallFromThread(self._bridge.reactor, ask)
+        return answer
+
+    def _wait(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        start: Callable[[], Any] = lambda: Deferred.fromCoroutine(function())  # noqa: E731
+        answer: T = blockingCallFromThread(self._bridge.reactor, start)
+        return answer
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return self._ask(lambda: [_row(session, self._bridge.core.now()) for session in self._bridge.core.live])
+
+    def end_session(self, session: str, detail: str) -> int:
+        live = self._bridge.core.live
+        return self._ask(lambda: live.cut(lambda one: one.session == session, Reason.SESSION_STOPPED, detail))
+
+    def registry_changed(self) -> int:
+        return self._wait(self._bridge.take_registry)
+
+    def status(self) -> dict[str, Any]:
+        return self._ask(lambda: status(self._bridge))
+
+    def reload(self, actor: Actor) -> dict[str, Any]:
+        try:
+            changes = self._wait(self._bridge.reload)
+        except ConfigErrors as errors:
+            raise CommandFailed(f"nothing was changed:\n{errors}", status=409) from None
+        warnings = [str(problem) for problem in self._bridge.config.warnings]
+        return {"changes": changes, "digest": self._bridge.config.digest, "warnings": warnings}
+
+    def examine(self, system: str, account: str | None) -> list[dict[str, str]]:
+        return self._wait(lambda: _examine(self._bridge, system, account))
+
+    def reset_breaker(self, system: str, account: str) -> bool:
+        return self._ask(lambda: self._bridge.core.breaker.reset(system, account))
+
+
+def _row(session: Session, now: float) -> dict[str, Any]:
+    return {
+        "session": session.session,
+        "agent": session.agent.id,
+        "owner": session.agent.owner,
+        "system": session.system.name,
+        "account": session.account,
+        "source": str(session.source),
+        "client": session.request.client,
+        "opened": int(session.opened_at),
+        "seconds": int(now - session.opened_at),
+        "idle": int(now - session.last_used),
+        "token_expires": session.credential.expires_at,
+        "operations": dict(session.operations),
+        "upstream": session.upstream_facts,
+    }
+
+
+def status(bridge: Bridge) -> dict[str, Any]:
+    core = bridge.core
+    circuits = core.breaker.open_circuits(core.now())
+    return {
+        "name": bridge.config.bridge.name,
+        "version": __version__,
+        "ready": bridge.ready,
+        "log": bridge.translation.unavailable or "ok",
+        "log_pending": bridge.translation.pending(),
+        "config": str(bridge.config.path),
+        "digest": bridge.config.digest,
+        "agents": len(core.directory),
+        "sessions": len(core.live),
+        "systems": {
+            name: {
+                "protocol": system.protocol,
+                "listen": [str(one.address) for key, one in bridge.listeners.items() if key[0] == name],
+                "upstream": system.upstream,
+                "sessions": sum(1 for session in core.live if session.system.name == name),
+            }
+            for name, system in bridge.systems.items()
+        },
+        "issuers": bridge.issuers.state(),
+        "open_circuits": {f"{system}/{account}": int(left) for (system, account), left in circuits.items()},
+    }
+
+
+async def _examine(bridge: Bridge, system: str, account: str | None) -> list[dict[str, str]]:
+    found = bridge.systems[system]
+    rows = []
+    for name in [account] if account else found.accounts:
+        for check in await _checks(bridge, system, name):
+            rows.append({"account": name, "level": check.level, "title": check.title, "detail": check.detail})
+    return rows
+
+
+async def _checks(bridge: Bridge, system: str, account: str) -> list[Check]:
+    try:
+        async with survey(bridge.core, bridge.systems[system], account) as admission:
+            return await bridge.adapter(system).examine(admission)
+    except Refused as refused:
+        return [Check("problem", "the bridge cannot log in as this account", refused.detail or refused.text)]

@@ -1,0 +1,150 @@
+"""The bridge's files, and admin commands with or without a running daemon."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from bridge import __version__
+from bridge.accounts.vaults import Store
+from bridge.adapter import BridgeError
+from bridge.api.client import NotRunning, call_socket
+from bridge.api.commands import call as call_here
+from bridge.api.services import Actor, Services
+from bridge.config import Config, difference, load
+from bridge.daemon import conversion
+from bridge.discovery import find_adapters
+from bridge.identity.deny_list import DenyList
+from bridge.identity.issuer import BuiltinIssuer
+from bridge.identity.registry import Changed, Registry
+from bridge.storage import StorageError, open_engine, upgrade
+from bridge.translation import facts
+from bridge.translation.appending import in_thread_append
+from bridge.translation.log import LogUnavailable
+from bridge.translation.reading import LogReader
+from bridge.translation.record import Event
+from bridge.translation.vocabulary import CONFIG_CHANGE
+
+
+class StateUnusable(BridgeError):
+    """The state directory cannot be used. The message names it and what to do."""
+
+
+@dataclass(slots=True)
+class Storage:
+    """Everything below the state directory. ``reading_engine`` is apart, so that readers cannot starve the writer."""
+
+    registry: Registry
+    deny_list: DenyList
+    store: Store
+    issuer: BuiltinIssuer
+    log_engine: Engine
+    reading_engine: Engine
+
+    @staticmethod
+    def now() -> float:
+        return time.time()
+
+    def sync_declared(self, config: Config) -> list[Changed]:
+        """Takes the owners and agents that the file declares. Blocks."""
+        return self.registry.in_thread_sync_declared(config.owners, config.agents)
+
+    def dispose(self) -> None:
+        for engine in (self.log_engine, self.reading_engine):
+            engine.dispose()
+
+
+def open_storage(config: Config) -> Storage:
+    """Opens, creating what is missing. Blocks. Raises StateUnusable, StorageError, IssuerKeyRefused, StoreKeyRefused."""
+    state = config.bridge.state
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateUnusable(
+            f"{state}: {error.strerror}; bridge.state must be a directory of the bridge's user"
+        ) from None
+    registry_engine = open_engine(state / "registry.db", kind="registry")
+    upgrade(registry_engine, "registry")
+    log_engine = open_engine(state / "translation.db", kind="translation")
+    upgrade(log_engine, "translation")
+    storage = Storage(
+        registry=Registry(registry_engine, now=time.time),
+        deny_list=DenyList(registry_engine, now=time.time),
+        store=Store(registry_engine, state / "store.key", time.time),
+        issuer=BuiltinIssuer.load_or_create(state / "issuer.key", config.bridge.name),
+        log_engine=log_engine,
+        reading_engine=open_engine(state / "translation.db", kind="translation"),
+    )
+    storage.deny_list.in_thread_load()
+    return storage
+
+
+def load_config(path: Path) -> Config:
+    """Raises ConfigErrors, BrokenAdapter."""
+    return load(path, find_adapters())
+
+
+def call(config_path: Path, name: str, parameters: Mapping[str, Any]) -> Any:
+    """Gives a command to the running bridge, or runs it here when none is running. Raises BridgeError."""
+    config = load_config(config_path)
+    try:
+        return call_socket(config.admin_socket, name, parameters)
+    except NotRunning:
+        return _call_without_daemon(config, name, parameters)
+
+
+def _call_without_daemon(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
+    storage = open_storage(config)
+    try:
+        storage.sync_declared(config)
+        return call_here(services(config, storage), Actor.at_terminal(), name, parameters)
+    finally:
+        storage.dispose()
+
+
+def services(config: Config, storage: Storage) -> Services:
+    """For commands without a daemon: events are appended by this process."""
+
+    def record(event: Event) -> int:
+        try:
+            return in_thread_append(storage.log_engine, config.bridge.name, [event])
+        except StorageError as error:
+            raise LogUnavailable("failed", str(error)) from None
+
+    return Services(
+        name=config.bridge.name,
+        registry=storage.registry,
+        deny_list=storage.deny_list,
+        issuer=storage.issuer,
+        reader=LogReader(storage.reading_engine),
+        store=storage.store,
+        policy=conversion.policy(config),
+        record=record,
+        now=time.time,
+    )
+
+
+def reader(config_path: Path) -> LogReader:
+    """For exports, which are read from the database itself."""
+    config = load_config(config_path)
+    engine = open_engine(config.bridge.state / "translation.db", kind="translation")
+    upgrade(engine, "translation")
+    return LogReader(engine)
+
+
+def record_load(config: Config, before: Config | None = None) -> Event:
+    """The event that a configuration was taken; at a start with its digest alone, at a reload with what changed."""
+    actor = facts.actor_section(kind="bridge", id=config.bridge.name)
+    old: dict[str, Any] | None = None
+    new: dict[str, Any] = {"digest": config.digest, "version": __version__}
+    if before is not None:
+        changes = difference(before, config)
+        old = {"digest": before.digest} | {one["key"]: one["before"] for one in changes if "before" in one}
+        new |= {one["key"]: one["after"] for one in changes if "after" in one}
+    change = facts.change_section(str(config.path), old, new)
+    return Event(CONFIG_CHANGE, sections={"actor": actor, "change": change})

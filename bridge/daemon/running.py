@@ -1,0 +1,187 @@
+"""The process: signals, sockets for admin and health, systemd's notifications, and the exit status."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web.server import Site
+
+from bridge import __version__
+from bridge.adapter import BridgeError
+from bridge.api.server import admin_site
+from bridge.api.services import Services
+from bridge.config import Config
+from bridge.daemon import observing
+from bridge.daemon.bridge import Bridge
+from bridge.daemon.health import Health
+from bridge.daemon.live import LiveBridge
+from bridge.daemon.opening import load_config, open_storage, services
+from bridge.identity.issuer import IssuerKeyRefused
+from bridge.storage import StorageError
+from bridge.translation.log import LogUnavailable
+
+log = Logger(namespace="bridge.daemon")
+
+CANNOT_START = (BridgeError, StorageError, IssuerKeyRefused, LogUnavailable, OSError, ValueError)
+"""What a start may fail with that is the operator's to mend; all else is a defect, shown with its traceback."""
+
+
+def run_forever(config_path: Path, *, log_format: str) -> int:
+    """Until a signal. 0 after an orderly stop, 1 when it could not start."""
+    os.umask(0o077)
+    try:
+        config = load_config(config_path)
+        storage = open_storage(config)
+        storage.sync_declared(config)
+    except CANNOT_START as failure:
+        sys.stderr.write(f"idbridge: cannot start: {failure}\n")
+        return 1
+    from twisted.internet import reactor  # noqa: TID251  the one place that takes it
+
+    observing.begin(log_format)
+    process = Process(reactor, Bridge(reactor, config, storage), config)
+    reactor.callWhenRunning(process.start)
+    reactor.run()
+    storage.dispose()
+    return process.status
+
+
+class Process:
+    """One bridge in one process."""
+
+    def __init__(self, reactor: Any, bridge: Bridge, config: Config) -> None:
+        self._reactor = reactor
+        self._bridge = bridge
+        self._config = config
+        self._admin: Any = None
+        self._metrics: Any = None
+        self._stopping = False
+        self.status = 0
+
+    def start(self) -> None:
+        self._reactor.callLater(0, self._take_signals)
+        Deferred.fromCoroutine(self._start()).addErrback(self._start_failed)
+
+    def _take_signals(self) -> None:
+        """After the reactor has set its own, which would stop it without draining."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self._signalled)
+
+    async def _start(self) -> None:
+        for problem in self._config.warnings:
+            log.warn("{problem}", problem=str(problem))
+        await self._bridge.start()
+        self._open_admin()
+        listening = {
+            name: [str(a.address) for k, a in self._bridge.listeners.items() if k[0] == name]
+            for name in self._bridge.systems
+        }
+        log.info("identity-bridge {version} is ready: {listening}", version=__version__, listening=listening)
+        notify("READY=1")
+
+    def _open_admin(self) -> None:
+        bridge = self._bridge
+        served = services(self._config, bridge.storage)
+        served.record = bridge.translation.record_blocking
+        served.live = LiveBridge(bridge)
+        path = self._config.admin_socket
+        _remove_stale(path)
+        self._admin = self._reactor.listenUNIX(
+            str(path), admin_site(CurrentServices(served, bridge), bridge.pool.run), mode=0o600
+        )
+        if self._config.admin.metrics is not None:
+            address = self._config.admin.metrics
+            site = Site(Health(bridge))  # type: ignore[no-untyped-call]
+            self._metrics = self._reactor.listenTCP(address.port, site, interface=address.host)
+
+    def _start_failed(self, failure: Any) -> None:
+        self.status = 1
+        if failure.check(*CANNOT_START):
+            log.critical("cannot start: {cause}", cause=failure.getErrorMessage())
+        else:
+            log.failure("cannot start", failure=failure)
+        self._stop()
+
+    def _signalled(self, number: int, frame: object) -> None:
+        action = self._reload if number == signal.SIGHUP else self._stop
+        self._reactor.callFromThread(action)
+
+    def _reload(self) -> None:
+        notify("RELOADING=1")
+        reloading = Deferred.fromCoroutine(self._bridge.reload())
+        reloading.addCallback(lambda changes: log.info("configuration taken: {count} changes", count=len(changes)))
+        reloading.addErrback(self._reload_failed)
+        reloading.addBoth(lambda _: notify("READY=1"))
+
+    def _reload_failed(self, failure: Any) -> None:
+        if failure.check(*CANNOT_START):
+            log.error("the new configuration was not taken, nothing changed: {cause}", cause=failure.getErrorMessage())
+        else:
+            log.failure("the new configuration was not taken", failure=failure)
+
+    def _stop(self) -> None:
+        if self._stopping:
+            self._reactor.stop()  # asked twice: now
+            return
+        self._stopping = True
+        notify("STOPPING=1")
+        log.info("stopping")
+        stopping = Deferred.fromCoroutine(self._close())
+        stopping.addErrback(lambda failure: log.failure("stopping failed", failure=failure))
+        stopping.addBoth(lambda _: self._reactor.stop() if self._reactor.running else None)
+
+    async def _close(self) -> None:
+        for port in (self._admin, self._metrics):
+            if port is not None:
+                await port.stopListening()
+        await self._bridge.stop()
+
+
+class CurrentServices(Services):
+    """The services with the policy as it is now, also after a reload."""
+
+    __slots__ = ("_bridge",)
+
+    def __init__(self, served: Services, bridge: Bridge) -> None:
+        values = {name: getattr(served, name) for name in Services.__slots__ if name != "policy"}
+        super().__init__(policy=bridge.core.policy, **values)
+        self._bridge = bridge
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == "policy":
+            return object.__getattribute__(self, "_bridge").core.policy
+        return object.__getattribute__(self, name)
+
+
+def _remove_stale(path: Path) -> None:
+    """A socket that a crash left; one that somebody answers at is another bridge's."""
+    if not path.exists():
+        return
+    probe = socket.socket(socket.AF_UNIX)
+    try:
+        probe.connect(str(path))
+    except OSError:
+        path.unlink(missing_ok=True)
+        return
+    finally:
+        probe.close()
+    raise OSError(f"{path}: another bridge answers at this socket")
+
+
+def notify(state: str) -> None:
+    """Tells systemd (sd_notify(3)); does nothing when it does not ask."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        try:
+            sender.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+        except OSError:
+            return
