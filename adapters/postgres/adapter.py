@@ -7,7 +7,7 @@ client must hear instead is said by ``_told``, in one place, and raised on.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
 from adapters.postgres import codec
@@ -90,9 +90,11 @@ class PostgresAdapter:
         finally:
             self._cancels.close(slot)
 
-    async def examine(self, admission: Admission) -> list[Check]:
+    async def examine(
+        self, admission: Admission, system: SystemFacts, targets: Mapping[str, frozenset[str]]
+    ) -> list[Check]:
         """Logs in as the static account and lets ``doctor`` look around."""
-        return await self._phases.examine(admission, self._logins)
+        return await self._phases.examine(admission, self._logins, system, targets)
 
     # -- before the agent is known
 
@@ -150,13 +152,7 @@ class PostgresAdapter:
         )
         facts = facts.with_leftover(ahead)
         key_size = KEY_SIZE_3_2 if version >= PROTOCOL_3_2 else KEY_SIZE_3_0
-        await admission.established(
-            {
-                "backend_pid": facts.backend_pid,
-                "upstream_local": str(upstream.local),
-                "server_version": facts.server_version,
-            }
-        )
+        await admission.established({"backend": facts.backend_pid, "server_version": facts.server_version})
         slot = self._cancels.open(
             admission,
             pid=facts.backend_pid,

@@ -7,14 +7,14 @@ way. The guard of a read-only session stops accidents; this finds out whether it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from adapters.postgres import codec
 from adapters.postgres.codec import Back
 from adapters.postgres.framing import Framer
 from adapters.postgres.startup import UpstreamStartup
 from adapters.postgres.upstream import UpstreamLogins
-from bridge.adapter import Admission, BridgeError, Check, Stream, StreamClosed
+from bridge.adapter import Action, Admission, BridgeError, Check, Stream, StreamClosed, SystemFacts
 
 QUERY_TIMEOUT = 30.0
 """Seconds for one question; catalogs of many thousand tables answer in under one."""
@@ -157,26 +157,43 @@ _ALWAYS = (
 async def examine(
     admission: Admission,
     logins: UpstreamLogins,
+    system: SystemFacts,
+    targets: Mapping[str, frozenset[str]],
     *,
-    database: str = "postgres",
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Check]:
-    """Logs in as the static account, looks, and closes. Raises Refused when the login fails."""
+    """Looks into each database that the grants name, else into the default one. Raises Refused when a login fails."""
+    checks = []
+    for database in sorted(targets.get("database", ())) or [system.options.default_database or "postgres"]:
+        checks += await _examine_database(admission, logins, system, database, clock)
+    return checks
+
+
+async def _examine_database(
+    admission: Admission, logins: UpstreamLogins, system: SystemFacts, database: str, clock: Callable[[], float]
+) -> list[Check]:
+    """Logs in as the static account, looks, and closes."""
     user = admission.login.user
     named = {"user": user, "database": database, "application_name": admission.stamp}
     startup = UpstreamStartup(tuple((name.encode(), value.encode()) for name, value in named.items()), (), {})
     upstream, facts = await logins.log_in(
-        admission, startup, protocol="3.0", timeout=10.0, pass_errors=True, clock=clock
+        admission,
+        startup,
+        protocol=system.options.protocol,
+        timeout=system.upstream_timeout,
+        pass_errors=True,
+        clock=clock,
     )
     try:
-        await admission.established({"backend_pid": facts.backend_pid, "server_version": facts.server_version})
-        return await findings(Questions(upstream), facts.database, upstream.tls is not None)
+        await admission.established({"backend": facts.backend_pid, "server_version": facts.server_version})
+        writes = Action.WRITE in admission.actions
+        return await findings(Questions(upstream), facts.database, upstream.tls is not None, writes=writes)
     finally:
         await upstream.close()
 
 
-async def findings(questions: Questions, database: str, encrypted: bool) -> list[Check]:
-    """What ``examine`` reports of a connection that is logged in."""
+async def findings(questions: Questions, database: str, encrypted: bool, *, writes: bool = False) -> list[Check]:
+    """What ``examine`` reports of a connection that is logged in; ``writes``: the account is granted for writing."""
     checks = [_encryption(encrypted)]
     ways = unanswered = 0
     for title, sql in _WAYS:
@@ -190,7 +207,7 @@ async def findings(questions: Questions, database: str, encrypted: bool) -> list
             ways += 1
             checks.append(Check("warning", title, ", ".join(found)))
     standby = (await questions.ask("select pg_is_in_recovery()"))[0][0] == "t"
-    checks.append(_verdict(ways, unanswered, standby, database))
+    checks.append(_verdict(ways, unanswered, standby, database, writes))
     checks.append(Check("ok", "what no account can be denied", _ALWAYS))
     return checks
 
@@ -201,9 +218,11 @@ def _encryption(encrypted: bool) -> Check:
     return Check("warning", "the connection to the legacy system is not encrypted")
 
 
-def _verdict(ways: int, unanswered: int, standby: bool, database: str) -> Check:
+def _verdict(ways: int, unanswered: int, standby: bool, database: str, writes: bool) -> Check:
     if standby:
         return Check("ok", "read-only guaranteed", "the server is a hot standby")
+    if writes and (ways or unanswered):
+        return Check("ok", "the account can write, and grants let agents write as it", f"database {database}")
     if unanswered:
         return Check("problem", "read-only is not guaranteed", f"{unanswered} questions could not be answered")
     if ways:

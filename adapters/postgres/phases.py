@@ -36,7 +36,9 @@ class Phases(Protocol):
         """From ReadyForQuery to the end of the session."""
         ...
 
-    async def examine(self, admission: Admission, logins: UpstreamLogins) -> list[Check]: ...
+    async def examine(
+        self, admission: Admission, logins: UpstreamLogins, system: SystemFacts, targets: Mapping[str, frozenset[str]]
+    ) -> list[Check]: ...
 
 
 class LivePhases:
@@ -80,7 +82,9 @@ class LivePhases:
             cancel_slot=cancel_slot,
         )
 
-    async def examine(self, admission: Admission, logins: UpstreamLogins) -> list[Check]:
+    async def examine(
+        self, admission: Admission, logins: UpstreamLogins, system: SystemFacts, targets: Mapping[str, frozenset[str]]
+    ) -> list[Check]:
         from adapters.postgres import doctor
 
-        return await doctor.examine(admission, logins)
+        return await doctor.examine(admission, logins, system, targets)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -57,8 +57,13 @@ class Adapter(Protocol):
         """The whole life of one connection. Returns or raises; the core closes the streams and writes the end."""
         ...
 
-    async def examine(self, admission: Admission) -> list[Check]:
-        """``idbridge doctor``: logs in upstream and reports what the static account really may do."""
+    async def examine(
+        self, admission: Admission, system: SystemFacts, targets: Mapping[str, frozenset[str]]
+    ) -> list[Check]:
+        """``idbridge doctor``: logs in upstream and reports what the static account really may do.
+
+        ``admission.actions`` is what the grants allow on the account, ``targets`` what they narrow it to.
+        """
         ...
 
     def start(self, deferring: Callable[..., Awaitable[Any]]) -> None:

@@ -96,7 +96,11 @@ class Admission(Protocol):
         ...
 
     async def established(self, facts: Mapping[str, str | int]) -> None:
-        """Records that the legacy login succeeded, with facts that its own logs show (``backend_pid`` …)."""
+        """Records that the legacy login succeeded, with facts that its own logs show.
+
+        ``backend`` is the legacy side's own number for this connection (process, thread or connection id), by which
+        ``log who`` finds it; our own address of the connection is added by the core.
+        """
         ...
 
     async def permit(self, operation: Operation) -> Permit:

@@ -22,6 +22,7 @@ from bridge.adapter import (
 from bridge.admission.identifiers import new_id
 from bridge.admission.system import Core, System
 from bridge.admission.texts import TEXTS
+from bridge.policy import Effect, Grant, Policy
 from bridge.translation import facts
 from bridge.translation.log import LogUnavailable
 from bridge.translation.record import Event, IndexKeys
@@ -32,7 +33,7 @@ class Survey:
     """Implements as much of ``Admission`` as a look at a static account's own rights needs; permits no operation."""
 
     upstream_tls: TLSSettings | None
-    actions = frozenset({Action.READ})
+    actions: frozenset[Action]
 
     def __init__(self, core: Core, system: System, account: str, login: Login) -> None:
         self.session = new_id("chk_")
@@ -42,6 +43,7 @@ class Survey:
         self.stamp = f"ib:{self.session}"
         self.upstream_tls = system.upstream_tls
         self.upstream_tls_optional = system.upstream_tls_optional
+        self.actions = frozenset().union(*(one.actions for one in _leading_to(core.policy, system.name, account)))
         self._core = core
         self._system = system
         self.streams: list[Stream] = []
@@ -76,6 +78,23 @@ class Survey:
     def _refused(self, code: str, detail: str) -> Refused:
         text, hint = TEXTS[Reason.UPSTREAM_UNAVAILABLE]
         return Refused(Reason.UPSTREAM_UNAVAILABLE, text, reference=self.session, code=code, detail=detail, hint=hint)
+
+
+def granted_targets(policy: Policy, system: str, account: str) -> dict[str, frozenset[str]]:
+    """What allow grants narrow the account to, fact by fact; a fact that one of them leaves open is not narrowed."""
+    grants = _leading_to(policy, system, account)
+    named = {fact for grant in grants for fact in grant.targets}
+    return {
+        fact: frozenset[str]().union(*(grant.targets[fact] for grant in grants))
+        for fact in named
+        if all(fact in grant.targets for grant in grants)
+    }
+
+
+def _leading_to(policy: Policy, system: str, account: str) -> list[Grant]:
+    found = policy.systems[system]
+    allowing = (one for one in policy.grants if one.effect is Effect.ALLOW)
+    return [one for one in allowing if one.account == account and one.selects(found)]
 
 
 @asynccontextmanager

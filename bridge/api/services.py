@@ -16,11 +16,13 @@ from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Registry
 from bridge.policy import Policy
 from bridge.translation import facts
+from bridge.translation.identifiers import Identifiers
 from bridge.translation.log import LogUnavailable
 from bridge.translation.reading import Filters, LogReader, read_event
 from bridge.translation.record import Event, IndexKeys
-from bridge.translation.vocabulary import DENY_CHANGE, INTENT, PENDING, REGISTRY_CHANGE
+from bridge.translation.vocabulary import COMPLETE, DENY_CHANGE, FAILURE, INTENT, OUTCOME, PENDING, REGISTRY_CHANGE
 
+_IDENTIFIERS = Identifiers()
 _ABOUT_AGENTS = frozenset({REGISTRY_CHANGE, DENY_CHANGE})
 """Changes after which live sessions are looked at again."""
 
@@ -98,15 +100,25 @@ class Services:
     @contextmanager
     def changing(self, actor: Actor, type: str, subject: str, *, widens: bool, index: IndexKeys) -> Iterator[Change]:
         """Around a change: ``change.made(before, after)`` inside it writes what became different."""
+        shared = {"actor": actor.section()}
+        request = ""
         if widens:
-            asked = facts.change_section(subject, None, None)
-            self.write(Event(type, INTENT, PENDING, sections={"actor": actor.section(), "change": asked}, index=index))
+            request = _IDENTIFIERS.next()[0]
+            asked = {**shared, "change": facts.change_section(subject, None, None)}
+            self.write(Event(type, INTENT, PENDING, sections=asked, index=index, id=request))
+            shared["corr"] = facts.section(request=request)
+        phase = OUTCOME if widens else COMPLETE
         change = Change()
-        yield change
+        try:
+            yield change
+        except Exception:
+            if widens:
+                self.write(Event(type, phase, FAILURE, sections=shared, index=index, request=request))
+            raise
         if self.live is not None and type in _ABOUT_AGENTS:
             change.ended = self.live.registry_changed()
-        made = facts.change_section(subject, change.before, change.after)
-        self.write(Event(type, sections={"actor": actor.section(), "change": made}, index=index), done=not widens)
+        made = {**shared, "change": facts.change_section(subject, change.before, change.after)}
+        self.write(Event(type, phase, sections=made, index=index, request=request), done=True)
 
     def write(self, event: Event, *, done: bool = False) -> None:
         """Records, or fails the command. ``done``: what the event is about has happened already."""

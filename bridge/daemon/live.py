@@ -11,7 +11,7 @@ from twisted.internet.threads import blockingCallFromThread
 from bridge import __version__
 from bridge.adapter import Check, Reason, Refused
 from bridge.admission.session import Session
-from bridge.admission.survey import survey
+from bridge.admission.survey import granted_targets, survey
 from bridge.api.services import Actor, CommandFailed
 from bridge.config import ConfigErrors
 from bridge.daemon.bridge import Bridge
@@ -120,6 +120,7 @@ async def _examine(bridge: Bridge, system: str, account: str | None) -> list[dic
 async def _checks(bridge: Bridge, system: str, account: str) -> list[Check]:
     try:
         async with survey(bridge.core, bridge.systems[system], account) as admission:
-            return await bridge.adapter(system).examine(admission)
+            targets = granted_targets(bridge.core.policy, system, account)
+            return await bridge.adapter(system).examine(admission, bridge.systems[system].facts, targets)
     except Refused as refused:
         return [Check("problem", "the bridge cannot log in as this account", refused.detail or refused.text)]

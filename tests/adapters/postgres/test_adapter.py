@@ -87,7 +87,7 @@ class Admission:
         return Refused(Reason.UPSTREAM_UNAVAILABLE, "legacy system unavailable", reference=self.session, detail=cause)
 
     async def established(self, facts: Mapping[str, str | int]) -> None:
-        self.door.story.append(f"established {facts['backend_pid']} {facts['server_version']}")
+        self.door.story.append(f"established {facts['backend']} {facts['server_version']}")
         self.door.heard_before_established = bytes(self.door.server_end.sent)
 
     async def permit(self, operation: Operation) -> Permit:
