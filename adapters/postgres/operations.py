@@ -181,18 +181,21 @@ class Describing:
 
 
 class KeptOperations:
-    """Operations by (database, shape), for texts whose statements have no names and no flags. Shared by sessions."""
+    """Operations by scope and shape, for texts whose statements have no names and no flags. Shared by sessions.
+
+    The scope is what else an operation depends on: the database and how much of the text the log keeps.
+    """
 
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
         self._kept: OrderedDict[tuple[str, bytes], tuple[Operation, ...]] = OrderedDict()
 
-    def get(self, database: str, key: bytes) -> tuple[Operation, ...] | None:
-        return self._kept.get((database, key))
+    def get(self, scope: str, key: bytes) -> tuple[Operation, ...] | None:
+        return self._kept.get((scope, key))
 
-    def put(self, database: str, key: bytes, operations: tuple[Operation, ...]) -> None:
-        self._kept[database, key] = operations
+    def put(self, scope: str, key: bytes, operations: tuple[Operation, ...]) -> None:
+        self._kept[scope, key] = operations
         if len(self._kept) > KEPT_OPERATIONS:
             self._kept.popitem(last=False)
 

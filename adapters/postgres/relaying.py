@@ -82,7 +82,7 @@ class Session:
             Describing(system.statements, target, self._texts),
             classifier,
             classifier.kept,
-            database=login.database,
+            scope=f"{system.statements} {login.database}",
             quiet=self._quiet,
             warn=self._warn,
         )

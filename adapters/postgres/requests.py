@@ -75,7 +75,7 @@ class Requests:
         classifier: Classifier,
         kept: KeptOperations,
         *,
-        database: str,
+        scope: str,
         quiet: Callable[[], Awaitable[None]],
         warn: Callable[[str], None],
     ) -> None:
@@ -85,7 +85,7 @@ class Requests:
         self._describing = describing
         self._classifier = classifier
         self._kept = kept
-        self._database = database
+        self._scope = scope
         self._quiet = quiet
         self._warn = warn
         self._read_only = guard.read_only(admission.actions)
@@ -148,7 +148,7 @@ class Requests:
         text = _text(body, "Query") if whole else body
         self._batch += 1
         key = shape(text) if self._texts.plain else None
-        operations = self._kept.get(self._database, key) if key is not None else None
+        operations = self._kept.get(self._scope, key) if key is not None else None
         if operations is not None:
             return await self._permitted(operations, ())
         return await self._query_anew(text, key, whole)
@@ -158,7 +158,7 @@ class Requests:
         operations = self._describing.operations(text, statements)
         plain = not any(statement.name or statement.flags for statement in statements)
         if key is not None and plain and self._describing.repeatable:
-            self._kept.put(self._database, key, tuple(operations))
+            self._kept.put(self._scope, key, tuple(operations))
         if plain and not self._read_only:
             return await self._permitted(operations, ())
         changes: list[tuple[Change[object], ...]] = []
