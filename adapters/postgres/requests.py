@@ -303,7 +303,7 @@ class Requests:
     # -- refusing -----------------------------------------------------------------------------------------------------
 
     async def _objected(self, operation: Operation, why: str) -> bytes:
-        spoken = Spoken(Reason.ACTION_DENIED, "42501", why)
+        spoken = Spoken(Reason.ACTION_DENIED, "42501", why, hint="This holds whatever the grants say.")
         return error_message(await self._denied(operation, spoken), live=True)
 
     async def _denied(self, operation: Operation, spoken: Spoken) -> Refused:
