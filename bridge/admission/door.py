@@ -59,6 +59,7 @@ class SystemDoor:
         self._system = system
         self._client = client
         self.sessions: list[Session] = []
+        self.turned_away = False
         self._admitted = admitted
 
     @property
@@ -196,9 +197,13 @@ class SystemDoor:
             why.reason, why.text or text, reference=reference, code=why.code, detail=why.detail, hint=hint
         )
         self._core.tally.refused[self._system.name, why.reason.value] += 1
+        self.turned_away = True
+        address = self._client.peer.host
+        if attempt.agent is None and self._core.flood.suppresses(address, self._core.clock.seconds()):
+            return _without_reference(refused)
         event = refusal(
             self._core, self._system, self._client, attempt.request, attempt.agent, attempt.credential,
-            attempt.decision, refused,
+            attempt.decision, refused, unrecorded=self._core.flood.suppressed(address),
         )  # fmt: skip
         try:
             await self._core.log.record(event)
@@ -208,7 +213,7 @@ class SystemDoor:
 
 
 def _without_reference(refused: Refused) -> Refused:
-    """The same refusal, when it could not be recorded: no reference, because nobody would find it."""
+    """The same refusal, when it was not recorded: no reference, because nobody would find it."""
     return Refused(refused.reason, refused.text, code=refused.code, detail=refused.detail, hint=refused.hint)
 
 

@@ -44,8 +44,12 @@ def refusal(
     credential: VerifiedCredential | None,
     decision: Decision | None,
     refused: Refused,
+    unrecorded: int = 0,
 ) -> Event:
-    """The record of somebody who was turned away, with whatever was known by then."""
+    """The record of somebody who was turned away, with whatever was known by then.
+
+    ``unrecorded`` refusals of the same address came before it and were only counted.
+    """
     account = decision.account if decision else ""
     index = IndexKeys(
         session=refused.reference,
@@ -57,7 +61,7 @@ def refusal(
     )
     known = sections(core, system, client, request, agent, credential, decision)
     known["corr"] = facts.section(session=refused.reference)
-    known["detail"] = facts.detail_section(code=refused.code, text=refused.detail)
+    known["detail"] = facts.detail_section(code=refused.code, text=refused.detail, unrecorded=unrecorded or None)
     return Event(SESSION_REFUSED, outcome=DENIED, reason=refused.reason.value, sections=known, index=index)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from bridge.accounts.breaker import CircuitBreaker
 from bridge.accounts.vaults import SecretReference, Vaults
 from bridge.adapter import Stream, SystemFacts, TLSSettings
+from bridge.admission.flood import FloodGuard
 from bridge.admission.live import LiveSessions
 from bridge.admission.replay import ReplayGuard
 from bridge.admission.tally import Tally
@@ -84,3 +85,4 @@ class Core:
     sessions_per_agent: int = 100
     live: LiveSessions = field(default_factory=LiveSessions)
     tally: Tally = field(default_factory=Tally)
+    flood: FloodGuard = field(default_factory=FloodGuard)
