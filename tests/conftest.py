@@ -1,0 +1,70 @@
+"""The janitor: a test that leaves an unhandled error or a dirty reactor fails; pytest-twisted alone passes it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+import pytest_twisted
+from twisted.internet import (
+    reactor,  # noqa: TID251  # tests own the process
+    task,
+)
+from twisted.logger import LogEvent, globalLogPublisher
+
+SETTLING = 2.0  # seconds in which sockets that were closed may still say goodbye
+STEP = 0.01
+
+
+class _Unhandled:
+    """Hears the failures that Twisted only logs: unhandled errors in Deferreds, exceptions in reactor callbacks."""
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        failure = event.get("log_failure")
+        if failure is not None:
+            self.failures.append(f"{event.get('log_format') or ''} {failure.getTraceback()}")
+
+
+@pytest.fixture(scope="session")
+def woken_reactor() -> None:
+    """The reactor's first turn installs its wakers (SIGCHLD), which would look like something left behind."""
+    pytest_twisted.blockon(task.deferLater(reactor, 0, lambda: None))
+
+
+@pytest.fixture
+def expected_failures() -> list[type[BaseException]]:
+    """A test that makes Twisted log a failure on purpose appends its type here."""
+    return []
+
+
+@pytest.fixture(autouse=True)
+def janitor(woken_reactor: None, expected_failures: list[type[BaseException]]) -> Iterator[None]:
+    before = _busy()
+    heard = _Unhandled()
+    globalLogPublisher.addObserver(heard)
+    try:
+        yield
+        gc.collect(0)  # a Deferred in a cycle tells its unhandled error only when it is collected
+        left = _left_after_settling(before)
+    finally:
+        globalLogPublisher.removeObserver(heard)
+    expected = tuple(kind.__name__ for kind in expected_failures)
+    surprises = [text for text in heard.failures if not any(name in text for name in expected)]
+    assert not surprises, "unhandled error:\n" + "\n".join(surprises)
+    assert not left, f"left behind in the reactor: {left}"
+
+
+def _busy() -> set[object]:
+    return {*reactor.getDelayedCalls(), *reactor.getReaders(), *reactor.getWriters()}
+
+
+def _left_after_settling(before: set[object]) -> list[str]:
+    waited = 0.0
+    while (left := _busy() - before) and waited < SETTLING:
+        pytest_twisted.blockon(task.deferLater(reactor, STEP, lambda: None))
+        waited += STEP
+    return sorted(map(str, left))
