@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.api.services import CommandFailed
+from bridge.api.failure import CommandFailed
 
 TIMEOUT = 60.0  # seconds; doctor logs in to a legacy system, all else answers at once
 MAX_ANSWER = 256 * 1024 * 1024

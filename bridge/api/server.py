@@ -17,7 +17,8 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from bridge.adapter import BridgeError
 from bridge.api.commands import call
-from bridge.api.services import Actor, CommandFailed, Services
+from bridge.api.failure import CommandFailed
+from bridge.api.services import Actor, Services
 from bridge.storage import PoolFull, PoolStopped, StorageError
 
 MAX_BODY = 1024 * 1024

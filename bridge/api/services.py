@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bridge.accounts.vaults import Store
-from bridge.adapter import BridgeError
+from bridge.api.failure import CommandFailed
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Registry
@@ -25,18 +25,6 @@ from bridge.translation.vocabulary import COMPLETE, DENY_CHANGE, FAILURE, INTENT
 _IDENTIFIERS = Identifiers()
 _ABOUT_AGENTS = frozenset({REGISTRY_CHANGE, DENY_CHANGE})
 """Changes after which live sessions are looked at again."""
-
-
-class CommandFailed(BridgeError):
-    """The person who gave the command must hear this. ``field`` names the parameter it is about, if any.
-
-    ``status`` is the HTTP status: 400 bad input, 404 no such thing, 409 not in this state, 503 not now.
-    """
-
-    def __init__(self, text: str, *, status: int = 400, field: str = "") -> None:
-        super().__init__(text)
-        self.status = status
-        self.field = field
 
 
 @dataclass(frozen=True, slots=True)

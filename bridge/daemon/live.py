@@ -12,7 +12,8 @@ from bridge import __version__
 from bridge.adapter import Check, Reason, Refused
 from bridge.admission.session import Session
 from bridge.admission.survey import granted_targets, survey
-from bridge.api.services import Actor, CommandFailed
+from bridge.api.failure import CommandFailed
+from bridge.api.services import Actor
 from bridge.config import ConfigErrors
 from bridge.daemon.bridge import Bridge
 

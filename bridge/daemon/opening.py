@@ -1,11 +1,10 @@
-"""The bridge's files, and admin commands with or without a running daemon."""
+"""The bridge's files, and admin commands without a running daemon."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
@@ -13,12 +12,10 @@ from sqlalchemy import Engine
 from bridge import __version__
 from bridge.accounts.vaults import Store
 from bridge.adapter import BridgeError
-from bridge.api.client import NotRunning, call_socket
-from bridge.api.commands import call as call_here
+from bridge.api.commands import call
 from bridge.api.services import Actor, Services
-from bridge.config import Config, difference, load
+from bridge.config import Config, difference
 from bridge.daemon import conversion
-from bridge.discovery import find_adapters
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Changed, Registry
@@ -84,25 +81,12 @@ def open_storage(config: Config) -> Storage:
     return storage
 
 
-def load_config(path: Path) -> Config:
-    """Raises ConfigErrors, BrokenAdapter."""
-    return load(path, find_adapters())
-
-
-def call(config_path: Path, name: str, parameters: Mapping[str, Any]) -> Any:
-    """Gives a command to the running bridge, or runs it here when none is running. Raises BridgeError."""
-    config = load_config(config_path)
-    try:
-        return call_socket(config.admin_socket, name, parameters)
-    except NotRunning:
-        return _call_without_daemon(config, name, parameters)
-
-
-def _call_without_daemon(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
+def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
+    """Runs an admin command in this process, when no daemon is running. Raises BridgeError."""
     storage = open_storage(config)
     try:
         storage.sync_declared(config)
-        return call_here(services(config, storage), Actor.at_terminal(), name, parameters)
+        return call(services(config, storage), Actor.at_terminal(), name, parameters)
     finally:
         storage.dispose()
 
@@ -129,9 +113,8 @@ def services(config: Config, storage: Storage) -> Services:
     )
 
 
-def reader(config_path: Path) -> LogReader:
+def reader(config: Config) -> LogReader:
     """For exports, which are read from the database itself."""
-    config = load_config(config_path)
     engine = open_engine(config.bridge.state / "translation.db", kind="translation")
     upgrade(engine, "translation")
     return LogReader(engine)

@@ -20,9 +20,10 @@ from bridge.api.services import Services
 from bridge.config import Config
 from bridge.daemon import observing
 from bridge.daemon.bridge import Bridge
+from bridge.daemon.calling import load_config
 from bridge.daemon.health import Health
 from bridge.daemon.live import LiveBridge
-from bridge.daemon.opening import load_config, open_storage, services
+from bridge.daemon.opening import open_storage, services
 from bridge.identity.issuer import IssuerKeyRefused
 from bridge.storage import StorageError
 from bridge.translation.log import LogUnavailable

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from bridge.api.commands import agents, log, policy, secrets, sessions, tokens
-from bridge.api.services import Actor, CommandFailed, Services
+from bridge.api.failure import CommandFailed
+from bridge.api.services import Actor, Services
 
 Command = Callable[..., Any]
 

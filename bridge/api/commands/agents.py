@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from bridge.api.services import Actor, CommandFailed, Services
+from bridge.api.failure import CommandFailed
+from bridge.api.services import Actor, Services
 from bridge.identity.agents import Binding, owner_plain
 from bridge.identity.registry import Changed, RegistryError
 from bridge.translation.record import IndexKeys

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from bridge.api.services import Actor, CommandFailed, Services
+from bridge.api.failure import CommandFailed
+from bridge.api.services import Actor, Services
 from bridge.translation.describe import describe
 from bridge.translation.reading import Filters, LoggedEvent
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from bridge.adapter import Action
 from bridge.admission.door import subject
-from bridge.api.services import Actor, CommandFailed, Services
+from bridge.api.failure import CommandFailed
+from bridge.api.services import Actor, Services
 from bridge.policy import Access, Circumstances, Decision, Request
 
 

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from bridge.adapter import Secret
-from bridge.api.services import Actor, CommandFailed, Services
+from bridge.api.failure import CommandFailed
+from bridge.api.services import Actor, Services
 from bridge.translation.record import IndexKeys
 from bridge.translation.vocabulary import SECRET_CHANGE
 

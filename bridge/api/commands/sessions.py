@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bridge.api.services import Actor, CommandFailed, Services
+from bridge.api.failure import CommandFailed
+from bridge.api.services import Actor, Services
 from bridge.translation import facts
 from bridge.translation.record import Event, IndexKeys
 from bridge.translation.vocabulary import SESSION_STOP

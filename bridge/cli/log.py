@@ -1,0 +1,162 @@
+"""``idbridge log``: asking the translation log."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from bridge.cli import showing
+from bridge.cli.calling import call, command, fail
+from bridge.cli.times import DURATION, MOMENT
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FILTERS = (
+    click.option("--agent", help="An agent's id."),
+    click.option("--owner", help="An owner's id."),
+    click.option("--system", help="A legacy system."),
+    click.option("--account", help="A static account."),
+    click.option("--label", help="A label of the system or account, such as pii."),
+    click.option("--outcome", help="success, failure, denied, aborted or unknown."),
+    click.option("--action", help="read, write or admin."),
+    click.option("--type", "type", help="An event type, such as session.refused."),
+    click.option("--session", help="One session's id, or a refusal's reference."),
+    click.option("--since", type=MOMENT, help="From this time: 2026-11-25T09:00, today, or 2h for two hours ago."),
+    click.option("--until", type=MOMENT, help="Up to this time."),
+    click.option("--text", help="Text in the statement."),
+)
+
+
+def filtered(function: F) -> F:
+    for option in reversed(_FILTERS):
+        function = option(function)
+    return function
+
+
+@click.group()
+def log() -> None:
+    """Ask the translation log who did what; every answer is itself recorded."""
+
+
+@command("idbridge log list --system warehouse --action write --since today")
+@filtered
+@click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
+@click.option("--oldest-first", is_flag=True, help="Instead of the newest.")
+@click.option("--details", is_flag=True, help="Also the statement, the session and the code of each.")
+def list_events(config: Path, as_json: bool, details: bool, **given: Any) -> None:
+    """List events, one plain sentence each."""
+    events = call(config, "log.list", given)
+    if as_json:
+        showing.as_json(events)
+        return
+    for event in events:
+        _tell(event, details=details)
+    if not events:
+        click.echo("no events")
+
+
+@command("idbridge log show ses_v4wcf473jx9cn7qh")
+@click.argument("session")
+def show(config: Path, as_json: bool, session: str) -> None:
+    """Show all events of SESSION (or of a refusal's reference) in order."""
+    events = call(config, "log.show", {"session": session})
+    if as_json:
+        showing.as_json(events)
+        return
+    for event in events:
+        _tell(event, details=True)
+
+
+@command("idbridge log who --system warehouse --account svc_writer --at 2026-11-25T09:41:07 --pid 16563")
+@click.option("--system", required=True, help="The legacy system.")
+@click.option("--account", required=True, help="The static account that its log shows.")
+@click.option("--at", type=MOMENT, required=True, help="When, as its log shows; now is a time too.")
+@click.option("--pid", type=click.IntRange(1), help="Its number of the connection: process, thread or connection id.")
+@click.option("--client-port", type=click.IntRange(1, 65535), help="Its client's port.")
+@click.option("--window", type=DURATION, default="2s", show_default=True, help="How far the two clocks may differ.")
+def who(config: Path, as_json: bool, window: int, **given: Any) -> None:
+    """Say which agent stood behind an account at a time: from the legacy system's own log line to the agent."""
+    suspects = call(config, "log.who", {**given, "window": window * 1000})
+    if as_json:
+        showing.as_json(suspects)
+        return
+    if not suspects:
+        click.echo("no session of the bridge: somebody used this account without it, or the time is wrong")
+        sys.exit(1)
+    rows = [_suspect(one) for one in suspects]
+    columns = ("agent", "owner", "session", "backend", "client_port", "opened", "closed", "certain")
+    showing.table(rows, columns, empty="")
+
+
+@command("idbridge log export --format jsonl --since 2026-11-01 --output november.jsonl")
+@filtered
+@click.option("--format", "format", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False, writable=True), help="A file; default stdout."
+)
+def export(config: Path, as_json: bool, format: str, output: Path | None, **given: Any) -> None:
+    """Write all events that the filters pick, oldest first; the count goes to standard error."""
+    from bridge.daemon.calling import load_config
+    from bridge.daemon.opening import reader
+    from bridge.translation.export import in_thread_export
+    from bridge.translation.reading import Filters
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    try:
+        exported = in_thread_export(reader(load_config(config)), Filters(**chosen), format)
+    except ValueError as error:
+        fail(str(error), as_json=as_json)
+    call(config, "log.exported", {"filters": chosen, "count": exported.count, "format": format})
+    if output is None:
+        for line in exported.lines:
+            click.echo(line, nl=False)
+    else:
+        with open(output, "w", encoding="utf-8", opener=_private) as file:
+            file.writelines(exported.lines)
+    summary = {"count": exported.count, "first": exported.first, "last": exported.last}
+    text = f"{exported.count} events, sequence numbers {exported.first} to {exported.last}"
+    click.echo(json.dumps(summary) if as_json else text, err=True)
+
+
+def _private(path: str, flags: int) -> int:
+    import os
+
+    return os.open(path, flags, 0o600)
+
+
+def _tell(event: dict[str, Any], *, details: bool) -> None:
+    click.echo(f"{_local(event['ts'])}  {event['sentence']}")
+    if not details:
+        return
+    action, corr, why = event.get("action", {}), event.get("corr", {}), event.get("detail", {})
+    parts = {
+        "session": corr.get("session"),
+        "statement": action.get("text"),
+        "code": event.get("result", {}).get("code") or why.get("code"),
+        "why": why.get("text") or event.get("decision", {}).get("reason"),
+    }
+    for name, value in parts.items():
+        if value:
+            click.echo(f"    {name}: {value}")
+
+
+def _local(ts: str) -> str:
+    from datetime import datetime
+
+    return datetime.fromisoformat(ts).astimezone().strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def _suspect(one: dict[str, Any]) -> dict[str, Any]:
+    closed = showing.moment(one["closed"] / 1000) if one["closed"] else "still open"
+    return {**one, "opened": showing.moment(one["opened"] / 1000), "closed": closed}
+
+
+log.add_command(list_events, "list")
+log.add_command(show)
+log.add_command(who)
+log.add_command(export)

@@ -1,0 +1,68 @@
+"""``idbridge explain`` and ``idbridge who-can``: asked of the code that decides."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.cli import showing
+from bridge.cli.calling import call, command
+from bridge.cli.times import MOMENT
+
+ACTION = click.Choice(["read", "write", "admin"])
+
+
+@command("idbridge explain --agent deploy-7 --system warehouse --action write")
+@click.option("--agent", required=True, help="The agent's id.")
+@click.option("--system", required=True, help="The system it connects to.")
+@click.option("--account", help="The account it asks for; its default when not given.")
+@click.option("--action", type=ACTION, help="One action; whether it gets in at all when not given.")
+@click.option("--target", "targets", multiple=True, help="NAME=VALUE, such as database=app.")
+@click.option("--source", default="127.0.0.1", show_default=True, help="The address it comes from.")
+@click.option("--delegated", is_flag=True, help="It acts for somebody else.")
+@click.option("--at", type=MOMENT, help="At another time than now.")
+def explain(config: Path, as_json: bool, targets: tuple[str, ...], at: int | None, **given: Any) -> None:
+    """Say what an agent would become on a system, and which grants decide. Exit status 1 when it is denied."""
+    target = dict(one.partition("=")[::2] for one in targets)
+    answer = call(config, "policy.explain", {**given, "target": target, "at": at // 1000 if at else None})
+    decision = answer["decision"]
+    if as_json:
+        showing.as_json(answer)
+    else:
+        _tell(answer, decision)
+    sys.exit(0 if decision["allowed"] and answer["agent_state"] == "active" else 1)
+
+
+def _tell(answer: dict[str, Any], decision: dict[str, Any]) -> None:
+    if answer["agent_state"] != "active":
+        click.echo(f"{answer['agent']} is {answer['agent_state']}: nothing is allowed")
+    if decision["allowed"]:
+        actions = ", ".join(decision["actions"])
+        click.echo(f"allowed: {answer['agent']} becomes {decision['account']} on {answer['system']} for {actions}")
+    else:
+        click.echo(f"denied: {answer['agent']} on {answer['system']}")
+    click.echo(f"because: {decision['reason']}")
+    if decision["rules"]:
+        click.echo(f"deciding grants: {', '.join(decision['rules'])}")
+    if decision["would"] != ("allow" if decision["allowed"] else "deny"):
+        click.echo(f"mode {decision['mode']}: once enforced, this would be: {decision['would']}")
+    columns = ("grant", "effect", "account", "matched", "why")
+    showing.table(answer["grants"], columns, empty="no grant is about this system")
+
+
+@command("idbridge who-can --label pii --action write")
+@click.option("--system", help="Who reaches this system.")
+@click.option("--label", help="Who reaches a system with this label.")
+@click.option("--action", type=ACTION, help="Only those who may do this.")
+@click.option("--at", type=MOMENT, help="At another time than now.")
+def who_can(config: Path, as_json: bool, at: int | None, **given: str | None) -> None:
+    """List every active agent that reaches a system or a label, as which account, and by which grants."""
+    rows = call(config, "policy.who_can", {**given, "at": at // 1000 if at else None})
+    if as_json:
+        showing.as_json(rows)
+        return
+    columns = ("agent", "owner", "system", "account", "actions", "grants")
+    showing.table(rows, columns, empty="nobody")

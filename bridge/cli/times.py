@@ -1,0 +1,77 @@
+"""Times and durations as people write them."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime
+from typing import Any
+
+import click
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
+_UNIX_MS = re.compile(r"[0-9]{13}")
+
+
+def seconds(text: str) -> int:
+    """``15m``, ``2h``, ``90d`` or plain seconds. Raises ValueError."""
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return int(text)
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError("expected a duration such as 90s, 15m, 2h, 3d or 1w")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def unix_ms(text: str, now: float | None = None) -> int:
+    """``now``, ``today``, ``15m`` (ago), an ISO 8601 time (local unless it has a zone), or Unix milliseconds.
+
+    Raises ValueError.
+    """
+    now = time.time() if now is None else now
+    if text == "now":
+        return int(now * 1000)
+    if text == "today":
+        midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
+        return int(midnight.timestamp() * 1000)
+    if _DURATION.fullmatch(text):
+        return int((now - seconds(text)) * 1000)
+    if _UNIX_MS.fullmatch(text):
+        return int(text)
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(
+            "expected a time such as 2026-11-25T09:41:07, 2026-11-25, today, or 15m for 15 minutes ago"
+        ) from None
+
+
+class Duration(click.ParamType[int]):
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return seconds(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Moment(click.ParamType[int]):
+    """Unix milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return unix_ms(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION = Duration()
+MOMENT = Moment()
