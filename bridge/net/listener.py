@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -26,6 +26,8 @@ from bridge.net.proxy_protocol import read_header
 _ACCEPTS_PER_TURN = 64  # so that a flood of connects does not starve the sessions
 _OUT_OF_FILES_PAUSE = 0.5  # seconds without accepting after EMFILE; the backlog holds the clients meanwhile
 _FATAL = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
+
+_ORDINARY = (BridgeError, CancelledError)  # a peer that left, a refusal, our own shutdown: no fault of the program
 
 Serve = Callable[["Connection", "Accepted"], Coroutine[Deferred[Any], Any, None]]
 
@@ -233,7 +235,7 @@ class Listener:
         accepted.authenticated()
         self.open -= 1
         self._leave(accepted.host)
-        if isinstance(result, Failure):
+        if isinstance(result, Failure) and not isinstance(result.value, _ORDINARY):
             self.log.failure("a connection's coroutine failed", failure=result)
         if not self._running:
             emptied, self._emptied = self._emptied, []
