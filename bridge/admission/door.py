@@ -81,6 +81,7 @@ class SystemDoor:
             attempt.credential = verified
             agent = self._resolve(verified)
             attempt.agent = agent
+            self._check_state(agent)
             self._check_limits(agent, verified)
             asked = self._asked(agent, verified, request)
             decision = self._decide(asked)
@@ -113,11 +114,13 @@ class SystemDoor:
         agent = self._core.directory.resolve(credential)
         if agent is None:
             raise TurnedAway(Reason.CREDENTIAL_INVALID, "agent-unknown", "no agent is bound to this identity")
+        return agent
+
+    def _check_state(self, agent: Agent) -> None:
         state = agent.refusal(self._core.now())
         if state:
             text = f"the agent {agent.id} is {state}"
             raise TurnedAway(Reason.AGENT_INACTIVE, f"agent-{state}", agent.state_reason, text)
-        return agent
 
     def _check_limits(self, agent: Agent, credential: VerifiedCredential) -> None:
         core = self._core
@@ -164,16 +167,19 @@ class SystemDoor:
     async def _open(self, session: Session, account: StaticAccount) -> Session:
         core, started = self._core, self._core.clock.seconds()
         core.live.add(session)  # before the first await: limits must count it, and a revocation must find it
+        self.sessions.append(session)  # so that its end is written also when this is cancelled meanwhile
         try:
             await session.open()
         except LogUnavailable as failure:
             core.live.remove(session)
+            self.sessions.remove(session)
             raise TurnedAway(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
         opened = core.clock.seconds()
         core.tally.took("open", opened - started)
         core.tally.opened[self._system.name] += 1
-        self.sessions.append(session)
         self._admitted()
+        if session.end is not None:  # revoked while the record was being written
+            raise session.end
         try:
             secret = await core.vaults.read(account.secret)
             core.tally.took("secret", core.clock.seconds() - opened)
@@ -185,7 +191,7 @@ class SystemDoor:
                 cause=str(failure),
             )
             raise session.refused(Reason.UPSTREAM_UNAVAILABLE, "secret-unavailable", str(failure)) from None
-        if session.end is not None:  # revoked while the record was being written or the secret read
+        if session.end is not None:  # revoked while the secret was read
             raise session.end
         session.hand_login(Login(account.user, secret))
         return session

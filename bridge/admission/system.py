@@ -63,7 +63,7 @@ class System:
 
 @dataclass(slots=True)
 class Core:
-    """What every door consults. A reload replaces ``policy`` and ``verifier``; ``directory`` after every registry change.
+    """What every door consults. A reload replaces ``policy`` and ``verifier``, a registry change ``directory``.
 
     ``clock`` is the reactor (or a test's Clock), for timers; ``now`` is Unix time. ``warn`` tells ops.
     """
