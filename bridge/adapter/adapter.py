@@ -67,7 +67,7 @@ class Adapter(Protocol):
         ...
 
     def start(self, deferring: Callable[..., Awaitable[Any]]) -> None:
-        """Called once before the first ``serve``; ``deferring(function, *plain)`` runs a blocking function in a pool."""
+        """Called once before the first ``serve``; ``deferring(function, *plain)`` runs what blocks in a pool."""
         ...
 
     def stop(self) -> None:

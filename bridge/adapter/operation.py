@@ -52,7 +52,7 @@ class Operation:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``code`` is the protocol's own (SQLSTATE, LDAP result code); ``rows``/``bytes`` as the legacy side sent or took."""
+    """``code`` is the protocol's own (SQLSTATE, result code); ``rows``/``bytes`` as the legacy side gave or took."""
 
     result: Result
     code: str = ""

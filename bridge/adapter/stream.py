@@ -76,7 +76,7 @@ class Stream(Protocol):
         ...
 
     def unread(self, data: bytes) -> None:
-        """Puts bytes back, to be returned by the next ``receive`` (sniffing a first byte, splitting after a message)."""
+        """Puts bytes back, to be returned by the next ``receive`` (sniffing a byte, splitting after a message)."""
         ...
 
     async def start_tls(self, settings: TLSSettings, *, replay: bytes = b"", timeout: float = 10.0) -> TLSFacts:

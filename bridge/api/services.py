@@ -60,7 +60,10 @@ class Live(Protocol):
 
 @dataclass(slots=True)
 class Services:
-    """``name`` is the bridge's. ``record`` blocks until the event is durable and raises LogUnavailable. ``live`` is None without a daemon."""
+    """``name`` is the bridge's. ``record`` blocks until the event is durable and raises LogUnavailable.
+
+    ``live`` is None without a daemon.
+    """
 
     name: str
     registry: Registry

@@ -87,7 +87,10 @@ class Bridge:
     # -- life
 
     async def start(self) -> None:
-        """Opens the log, closes what a crash left open, then listens. Raises OSError, TLSMisconfigured, LogUnavailable."""
+        """Opens the log, closes what a crash left open, then listens.
+
+        Raises OSError, TLSMisconfigured, LogUnavailable.
+        """
         await self.translation.start()
         self.translation.on_failure(self._log_failed)
         self.translation.on_recovered(self._log_recovered)
@@ -195,9 +198,10 @@ class Bridge:
     # -- changes
 
     async def reload(self) -> list[dict[str, Any]]:
-        """Takes the file again, wholly or not at all; returns what changed. Raises ConfigErrors, TLSMisconfigured, OSError.
+        """Takes the file again, wholly or not at all; returns what changed.
 
-        What needs a restart (the bridge's name, its state directory) must not change.
+        What needs a restart (the bridge's name, its state directory) must not change. Raises RestartNeeded, ConfigErrors,
+        TLSMisconfigured, OSError.
         """
         new = await self._adapter_pool.run(load, self.config.path, self._adapter_types)
         if (new.bridge.name, new.bridge.state) != (self.config.bridge.name, self.config.bridge.state):

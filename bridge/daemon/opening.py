@@ -57,7 +57,10 @@ class Storage:
 
 
 def open_storage(config: Config) -> Storage:
-    """Opens, creating what is missing. Blocks. Raises StateUnusable, StorageError, IssuerKeyRefused, StoreKeyRefused."""
+    """Opens, creating what is missing. Blocks.
+
+    Raises StateUnusable, StorageError, IssuerKeyRefused, StoreKeyRefused.
+    """
     state = config.bridge.state
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Every command by name. Parameters are the keyword arguments of its function; a name or type that is not is an error."""
+"""Every command by name. Parameters are the keyword arguments of its function; any other name or type is an error."""
 
 from __future__ import annotations
 

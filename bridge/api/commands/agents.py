@@ -29,7 +29,7 @@ def create(
     public_keys: list[str] | None = None,
     draft: bool = False,
 ) -> dict[str, Any]:
-    """A new agent; ``bindings`` are ``{"issuer": …, "claims": {…}}``, ``expires`` Unix seconds (90 days if not given)."""
+    """A new agent; ``bindings`` are ``{"issuer": …, "claims": {…}}``, ``expires`` Unix seconds (else 90 days)."""
     return _change(
         services,
         actor,
@@ -75,7 +75,7 @@ def show(services: Services, actor: Actor, id: str) -> dict[str, Any]:
     agent = services.registry.in_thread_directory().by_id(id)
     if agent is None:
         raise CommandFailed(f"no agent {id}", status=404, field="id")
-    from bridge.admission.door import subject
+    from bridge.admission.subjects import subject
 
     reach = services.policy.what_can(subject(agent, delegated=False), at=services.now())
     access = [

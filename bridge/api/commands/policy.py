@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.adapter import Action
-from bridge.admission.door import subject
+from bridge.admission.subjects import subject
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
 from bridge.policy import Access, Circumstances, Decision, Request
