@@ -20,7 +20,7 @@ BY_AGENT_ID = frozenset({"builtin", "agent-key"})
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who answers for an agent. ``kind`` is team, person or shared-service; ``contact`` and ``on_call`` are free text."""
+    """Who answers for an agent. ``kind`` is team, person or shared-service; the rest is free text."""
 
     id: str
     kind: str

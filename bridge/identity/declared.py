@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from bridge.identity.agents import Agent, Binding, Owner
-from bridge.identity.lifecycle import ACTIVE, SUSPENDED
+from bridge.identity.lifecycle import ACTIVE, ORPHANED, SUSPENDED
 
 GONE = "no longer in the configuration"
+OWNER_LEFT = "its owner has left"
 
 
 class Declared:
-    """``owners`` and ``agents`` have the fields of the configuration's entries, whatever class they are of."""
+    """``owners`` and ``agents`` have the fields of the configuration's entries, whatever class they are of.
 
-    def __init__(self, owners: Mapping[str, Any], agents: Mapping[str, Any]) -> None:
+    Agents of ``departed`` owners are orphaned: the file cannot bring back what ``owner leave`` took away.
+    """
+
+    def __init__(self, owners: Mapping[str, Any], agents: Mapping[str, Any], departed: Collection[str] = ()) -> None:
+        self._departed = departed
         self._by_owner = {id: Owner(id, one.kind, one.contact, one.on_call) for id, one in owners.items()}
         self._agents = agents
 
@@ -43,8 +48,8 @@ class Declared:
             data_classes=tuple(sorted(set(one.data_classes))),
             created=known.created if known else now,
             expires=int(one.expires.timestamp()),
-            state=ACTIVE,
-            state_reason="",
+            state=ORPHANED if one.owner in self._departed else ACTIVE,
+            state_reason=OWNER_LEFT if one.owner in self._departed else "",
             bindings=tuple(sorted((Binding(b.issuer, tuple(sorted(b.claims.items()))) for b in one.bindings), key=str)),
             public_keys=tuple(sorted(set(one.public_keys))),
             revision=known.revision if known else 1,
@@ -52,6 +57,7 @@ class Declared:
         )
         if known is None or known.origin != "config":
             return declared
-        if known.state != ACTIVE and known.state_reason != GONE:  # an operator's suspension outlives a reload
+        by_file = known.state_reason in (GONE, OWNER_LEFT)
+        if known.state != ACTIVE and not by_file:  # an operator's suspension outlives a reload
             declared = replace(declared, state=known.state, state_reason=known.state_reason)
         return declared if declared == known else replace(declared, revision=known.revision + 1)

@@ -17,6 +17,7 @@ from bridge.identity.agent_keys import normalised
 from bridge.identity.agents import Agent, Binding, Directory, Owner, owner_plain
 from bridge.identity.declared import Declared
 from bridge.identity.lifecycle import ACTIVE, DRAFT, REVOKED, TRANSITIONS
+from bridge.identity.overlap import Overlaps
 from bridge.identity.text import is_agent_id, is_clean
 from bridge.storage import reading, writing
 
@@ -82,14 +83,15 @@ class Registry:
         with writing(self._engine) as connection:
             if owner not in _owners(connection):
                 raise RegistryError("owner", f"no owner {owner}", missing=True)
-            for agent in _agents(connection):
-                if agent.owner.id == owner and agent.state != REVOKED:
+            for agent in _agents(connection, owner=owner):
+                if agent.state != REVOKED:
                     after = replace(agent, state=REVOKED, state_reason=reason, revision=agent.revision + 1)
                     changed.append((agent.plain(), after.plain()))
                     if not dry_run:
                         _update(connection, after)
             if not dry_run:
-                connection.exec_driver_sql("UPDATE owner SET departed = ? WHERE id = ?", (int(self._now()), owner))
+                sql = "UPDATE owner SET departed = ? WHERE id = ? AND departed IS NULL"
+                connection.exec_driver_sql(sql, (int(self._now()), owner))
                 bump(connection)
         return changed
 
@@ -114,15 +116,10 @@ class Registry:
         """A new agent, active unless ``draft``; it expires in 90 days unless told, in 365 at most."""
         now = int(self._now())
         with writing(self._engine) as connection:
-            owners = _owners(connection)
-            if owner not in owners:
-                raise RegistryError("owner", f"no owner {owner}; `idbridge owner create` makes one", missing=True)
-            if _departed(connection, owner):
-                raise RegistryError("owner", f"owner {owner} has left")
             agent = Agent(
                 id=id,
                 name=name or id,
-                owner=owners[owner],
+                owner=_serving(connection, owner),
                 purpose=purpose,
                 roles=tuple(sorted(set(roles))),
                 environment=environment,
@@ -132,8 +129,8 @@ class Registry:
                 expires=now + DEFAULT_LIFE if expires is None else expires,
                 state=DRAFT if draft else ACTIVE,
                 state_reason="",
-                bindings=tuple(bindings),
-                public_keys=tuple(_normalised(key) for key in public_keys),
+                bindings=_sorted(bindings),
+                public_keys=tuple(sorted({_normalised(key) for key in public_keys})),
                 revision=1,
                 origin="registry",
             )
@@ -141,20 +138,38 @@ class Registry:
             bump(connection)
         return None, agent.plain()
 
-    def in_thread_move(self, id: str, verb: str, *, reason: str = "") -> Changed:
-        """``suspend``, ``resume`` or ``revoke``. Raises RegistryError when the state does not allow it."""
+    def in_thread_move(self, id: str, verb: str, *, reason: str = "", revision: int | None = None) -> Changed:
+        """``suspend``, ``resume``, ``orphan`` or ``revoke``. Raises RegistryError when the state does not allow it.
+
+        ``revision``, here and below, is the one that the caller has seen: a change in between refuses this one.
+        """
         with writing(self._engine) as connection:
-            agent = _one(connection, id)
+            agent = _one(connection, id, revision)
             after = replace(agent, state=self._next(agent, verb), state_reason=reason, revision=agent.revision + 1)
             _update(connection, after)
             bump(connection)
         return agent.plain(), after.plain()
 
-    def in_thread_renew(self, id: str, *, expires: int | None = None) -> Changed:
+    def in_thread_reassign(self, id: str, *, owner: str, reason: str = "", revision: int | None = None) -> Changed:
+        """Gives the agent another owner; an orphaned one is active again."""
+        with writing(self._engine) as connection:
+            agent = _one(connection, id, revision)
+            after = replace(
+                agent,
+                owner=_serving(connection, owner),
+                state=self._next(agent, "reassign"),
+                state_reason=reason,
+                revision=agent.revision + 1,
+            )
+            _update(connection, after)
+            bump(connection)
+        return agent.plain(), after.plain()
+
+    def in_thread_renew(self, id: str, *, expires: int | None = None, revision: int | None = None) -> Changed:
         """Gives the agent a new end, 90 days from now unless told."""
         now = int(self._now())
         with writing(self._engine) as connection:
-            agent = _one(connection, id)
+            agent = _one(connection, id, revision)
             end = now + DEFAULT_LIFE if expires is None else expires
             _check_end(end, now)
             after = replace(agent, state=self._next(agent, "renew"), expires=end, revision=agent.revision + 1)
@@ -173,7 +188,9 @@ class Registry:
     def _insert(self, connection: Connection, agent: Agent) -> None:
         if connection.exec_driver_sql("SELECT 1 FROM agent WHERE id = ?", (agent.id,)).first():
             raise RegistryError("id", f"agent {agent.id} exists already; ids are never used again")
-        others = [one for one in _agents(connection) if one.state != REVOKED]
+        others = Overlaps()
+        for one in _agents(connection):
+            others.add(_claiming(one))
         _check_unique(agent, others)
         _insert_rows(connection, agent)
 
@@ -182,37 +199,31 @@ class Registry:
     def in_thread_sync_declared(self, owners: Mapping[str, Any], agents: Mapping[str, Any]) -> list[Changed]:
         """Takes the owners and agents of the configuration file: new and changed ones as they stand there, and agents
         that stood there before and no longer do as suspended. Revoked agents stay revoked."""
-        declared = Declared(owners, agents)
         changed: list[Changed] = []
         with writing(self._engine) as connection:
             known_owners = _owners(connection)
+            declared = Declared(owners, agents, _departed(connection))
             for owner in declared.owners:
                 if known_owners.get(owner.id) != owner:
                     _put_owner(connection, _checked_owner(owner))
                     before = known_owners.get(owner.id)
                     changed.append((owner_plain(before) if before else None, owner_plain(owner)))
             known = {agent.id: agent for agent in _agents(connection)}
-            for wanted in declared.agents(int(self._now()), known):
-                changed += self._declare(connection, wanted, known.get(wanted.id))
+            wishes = [
+                (wanted, known.get(wanted.id))
+                for wanted in declared.agents(int(self._now()), known)
+                if _declarable(wanted, known.get(wanted.id))
+            ]
+            _check_all_unique({**known, **{wanted.id: wanted for wanted, _ in wishes}})
+            for _, present in wishes:  # all rows go before new ones come: agents may have exchanged bindings or keys
+                if present is not None:
+                    _delete_rows(connection, present)
+            for wanted, present in wishes:
+                _insert_rows(connection, wanted)
+                changed.append((present.plain() if present else None, wanted.plain()))
             if changed:
                 bump(connection)
         return changed
-
-    def _declare(self, connection: Connection, wanted: Agent, known: Agent | None) -> list[Changed]:
-        if known is not None and known.origin != "config" and known.state != REVOKED:
-            raise RegistryError(
-                "agents", f"agent {wanted.id} is in the registry already; take it out of one of the two"
-            )
-        if known == wanted or (known is not None and known.state == REVOKED):
-            return []
-        others = [one for one in _agents(connection) if one.id != wanted.id and one.state != REVOKED]
-        _check_unique(wanted, others)
-        if known is not None:
-            for table in ("agent_binding", "agent_key"):
-                connection.exec_driver_sql(f"DELETE FROM {table} WHERE agent = ?", (known.id,))
-            connection.exec_driver_sql("DELETE FROM agent WHERE id = ?", (known.id,))
-        _insert_rows(connection, wanted)
-        return [(known.plain() if known else None, wanted.plain())]
 
 
 # -- rules
@@ -245,6 +256,8 @@ def _checked(agent: Agent, now: int) -> Agent:
     for binding in agent.bindings:
         if not binding.issuer or not binding.claims:
             raise RegistryError("bindings", "a binding names an issuer and at least one claim")
+        if len(set(binding.names)) < len(binding.names):
+            raise RegistryError("bindings", f"binding {binding} names a claim twice")
     return agent
 
 
@@ -253,13 +266,41 @@ def _check_end(expires: int, now: int) -> None:
         raise RegistryError("expires", f"an agent expires in 1 second to {LONGEST_LIFE // DAY} days from now")
 
 
-def _check_unique(agent: Agent, others: Iterable[Agent]) -> None:
-    for other in others:
-        for mine in agent.bindings:
-            if any(mine.overlaps(theirs) for theirs in other.bindings):
-                raise RegistryError("bindings", f"binding {mine} could match the same token as one of {other.id}")
-        if set(agent.public_keys) & set(other.public_keys):
-            raise RegistryError("public_keys", f"a key of {other.id} cannot be another agent's too")
+def _claiming(agent: Agent) -> Agent:
+    """The agent with what it keeps others from: a revoked one lets its workload go, but never its keys."""
+    return replace(agent, bindings=()) if agent.state == REVOKED else agent
+
+
+def _check_unique(agent: Agent, others: Overlaps) -> None:
+    if found := others.binding_of_another(agent):
+        mine, other = found
+        raise RegistryError("bindings", f"binding {mine} of {agent.id} could match the same token as one of {other}")
+    if key_of := others.key_of_another(agent):
+        raise RegistryError("public_keys", f"a key of {key_of} cannot be that of {agent.id} too")
+
+
+def _check_all_unique(agents: Mapping[str, Agent]) -> None:
+    seen = Overlaps()
+    for agent in map(_claiming, agents.values()):
+        _check_unique(agent, seen)
+        seen.add(agent)
+
+
+def _declarable(wanted: Agent, known: Agent | None) -> bool:
+    """Whether a declared agent is new or changed. Raises RegistryError when it is the registry's, or has a bad key."""
+    if known == wanted or (known is not None and known.state == REVOKED):
+        return False
+    if known is not None and known.origin != "config":
+        raise RegistryError("agents", f"agent {wanted.id} is in the registry already; take it out of one of the two")
+    if wanted.id in RESERVED:
+        raise RegistryError("agents", f"{wanted.id} cannot be the id of an agent")
+    for key in wanted.public_keys:
+        _normalised(key)
+    return True
+
+
+def _sorted(bindings: Iterable[Binding]) -> tuple[Binding, ...]:
+    return tuple(sorted({Binding(one.issuer, tuple(sorted(one.claims))) for one in bindings}, key=str))
 
 
 def _normalised(key: str) -> str:
@@ -290,8 +331,18 @@ def _owners(connection: Connection) -> dict[str, Owner]:
     return {row.id: Owner(*row) for row in rows}
 
 
-def _departed(connection: Connection, owner: str) -> bool:
-    return connection.exec_driver_sql("SELECT departed FROM owner WHERE id = ?", (owner,)).scalar() is not None
+def _departed(connection: Connection) -> frozenset[str]:
+    return frozenset(connection.exec_driver_sql("SELECT id FROM owner WHERE departed IS NOT NULL").scalars())
+
+
+def _serving(connection: Connection, owner: str) -> Owner:
+    """The owner, who may be given agents. Raises RegistryError."""
+    found = _owners(connection).get(owner)
+    if found is None:
+        raise RegistryError("owner", f"no owner {owner}; `idbridge owner create` makes one", missing=True)
+    if owner in _departed(connection):
+        raise RegistryError("owner", f"owner {owner} has left")
+    return found
 
 
 def _put_owner(connection: Connection, owner: Owner) -> None:
@@ -308,13 +359,20 @@ _AGENT = (
 )
 
 
-def _agents(connection: Connection) -> list[Agent]:
+def _agents(connection: Connection, *, id: str | None = None, owner: str | None = None) -> list[Agent]:
+    """All agents, or the one with this id, or those of this owner."""
     owners = _owners(connection)
+    which = "WHERE (?1 IS NULL OR agent.id = ?1) AND (?2 IS NULL OR agent.owner = ?2)"
+    if id is not None:
+        which = "WHERE agent.id = ?1 AND ?2 IS NULL"
+    asked = (id, owner)
     bindings: dict[str, list[Binding]] = {}
-    for agent, issuer, claims in connection.exec_driver_sql("SELECT agent, issuer, claims FROM agent_binding"):
+    sql = f"SELECT b.agent, b.issuer, b.claims FROM agent_binding b JOIN agent ON agent.id = b.agent {which}"
+    for agent, issuer, claims in connection.exec_driver_sql(sql, asked):
         bindings.setdefault(agent, []).append(Binding(issuer, tuple((n, v) for n, v in json.loads(claims))))
     keys: dict[str, list[str]] = {}
-    for agent, x in connection.exec_driver_sql("SELECT agent, x FROM agent_key ORDER BY x"):
+    sql = f"SELECT k.agent, k.x FROM agent_key k JOIN agent ON agent.id = k.agent {which} ORDER BY k.x"
+    for agent, x in connection.exec_driver_sql(sql, asked):
         keys.setdefault(agent, []).append(x)
     return [
         Agent(
@@ -335,22 +393,30 @@ def _agents(connection: Connection) -> list[Agent]:
             revision=row.revision,
             origin=row.origin,
         )
-        for row in connection.exec_driver_sql(_AGENT + " ORDER BY id")
+        for row in connection.exec_driver_sql(f"{_AGENT} {which} ORDER BY id", asked)
     ]
 
 
-def _one(connection: Connection, id: str) -> Agent:
-    for agent in _agents(connection):
-        if agent.id == id:
-            return agent
-    raise RegistryError("id", f"no agent {id}", missing=True)
+def _one(connection: Connection, id: str, revision: int | None = None) -> Agent:
+    """Raises RegistryError when there is none, or it is no longer at ``revision``."""
+    found = _agents(connection, id=id)
+    if not found:
+        raise RegistryError("id", f"no agent {id}", missing=True)
+    if revision is not None and found[0].revision != revision:
+        raise RegistryError("revision", f"agent {id} was changed meanwhile (revision {found[0].revision}); look again")
+    return found[0]
 
 
 def _update(connection: Connection, agent: Agent) -> None:
     connection.exec_driver_sql(
-        "UPDATE agent SET state = ?, state_reason = ?, expires = ?, revision = ? WHERE id = ?",
-        (agent.state, agent.state_reason, agent.expires, agent.revision, agent.id),
+        "UPDATE agent SET owner = ?, state = ?, state_reason = ?, expires = ?, revision = ? WHERE id = ?",
+        (agent.owner.id, agent.state, agent.state_reason, agent.expires, agent.revision, agent.id),
     )
+
+
+def _delete_rows(connection: Connection, agent: Agent) -> None:
+    for table, column in (("agent_binding", "agent"), ("agent_key", "agent"), ("agent", "id")):
+        connection.exec_driver_sql(f"DELETE FROM {table} WHERE {column} = ?", (agent.id,))
 
 
 def _insert_rows(connection: Connection, agent: Agent) -> None:
