@@ -14,9 +14,12 @@ from dataclasses import dataclass
 from bridge.adapter import Secret
 
 FIRST_PAUSE = 30.0
-"""Seconds. Many directories lock after 3 to 5 failures in some minutes; two tries in the first minute stay below that."""
+"""Seconds. Many directories lock after 3 to 5 failures in some minutes; two in the first minute stay below that."""
 
 LAST_PAUSE = 900.0
+
+TRIAL = 30.0
+"""Seconds in which the one try after a pause must end; until then, or its end, all others wait."""
 
 
 @dataclass(slots=True)
@@ -34,9 +37,17 @@ class CircuitBreaker:
         self._open: dict[tuple[str, str], _Open] = {}
 
     def refusal(self, system: str, account: str, now: float) -> float:
-        """Seconds until the next try; 0 when a try may be made."""
+        """Seconds until the next try; 0 when this caller may make one.
+
+        After a pause the first caller alone gets 0: a crowd that comes back at once would lock the account after all.
+        """
         found = self._open.get((system, account))
-        return max(0.0, found.until - now) if found else 0.0
+        if found is None:
+            return 0.0
+        if found.until > now:
+            return found.until - now
+        found.until = now + TRIAL
+        return 0.0
 
     def refused(self, system: str, account: str, secret: Secret, now: float) -> None:
         """The legacy system refused this secret."""

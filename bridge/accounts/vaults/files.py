@@ -18,15 +18,18 @@ class FileVault:
         except (OSError, ValueError) as error:
             cause = error.strerror if isinstance(error, OSError) else "not a path"
             raise SecretUnavailable(f"file:{path}: {cause}") from None
-        with os.fdopen(descriptor, "rb") as file:
+        try:
             self._check(path, os.fstat(descriptor))
-            try:
+            with open(descriptor, "rb", closefd=False) as file:
                 value = file.read(MAX_SIZE + 1)
-            except OSError as error:
-                raise SecretUnavailable(f"file:{path}: {error.strerror}") from None
+        except OSError as error:
+            raise SecretUnavailable(f"file:{path}: {error.strerror}") from None
+        finally:
+            os.close(descriptor)
         if len(value) > MAX_SIZE:
             raise SecretUnavailable(f"file:{path}: larger than {MAX_SIZE // 1024} KiB")
-        value = value.removesuffix(b"\n").removesuffix(b"\r")
+        if value.endswith(b"\n"):  # editors and echo end a file so; a lone "\r" may be part of a password
+            value = value[:-1].removesuffix(b"\r")
         if not value:
             raise SecretUnavailable(f"file:{path}: the file is empty")
         return Secret(value)
@@ -37,8 +40,7 @@ class FileVault:
             raise SecretUnavailable(f"file:{path}: not a regular file")
         if facts.st_uid not in (os.geteuid(), 0):
             raise SecretUnavailable(f"file:{path}: owned by another user; it must belong to the bridge's user or root")
-        # Owned by root and readable by our group is how systemd and Kubernetes hand out credentials.
-        allowed = 0o640 if facts.st_uid == 0 and os.geteuid() != 0 else 0o600
-        if stat.S_IMODE(facts.st_mode) & ~allowed:
-            mode = stat.S_IMODE(facts.st_mode)
+        mode = stat.S_IMODE(facts.st_mode)
+        # 0440 of root, read by a group of ours, is how systemd and Kubernetes hand out credentials.
+        if mode & ~0o600 and not (facts.st_uid == 0 and mode == 0o440):
             raise SecretUnavailable(f"file:{path}: mode {mode:04o} lets others in; run chmod 600 on it")

@@ -14,7 +14,7 @@ class SecretUnavailable(BridgeError):
 
 @dataclass(frozen=True, slots=True)
 class SecretReference:
-    """``scheme:path``, for example ``env:WAREHOUSE_READER``, ``file:/etc/idbridge/reader``, ``store:warehouse/reader``."""
+    """``scheme:path``, for example ``env:WAREHOUSE``, ``file:/etc/idbridge/reader``, ``store:warehouse/reader``."""
 
     scheme: str
     path: str

@@ -11,6 +11,7 @@ import re
 import secrets
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Store:
 
     def __init__(self, engine: Engine, key_file: Path, now: Callable[[], float]) -> None:
         self._engine = engine
-        key = _load_or_create(key_file)
+        key = _load(key_file) or _create(key_file, engine)
         self._cipher = AESGCM(key)
         self._key_id = hashlib.sha256(b"idbridge store key\0" + key).hexdigest()[:16]
         self._now = now
@@ -112,24 +113,46 @@ def _stored(connection: object, name: str) -> Stored | None:
     return Stored(*row) if row else None
 
 
-def _load_or_create(path: Path) -> bytes:
+def _load(path: Path) -> bytes | None:
+    """None when there is no such file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not hang us
     except FileNotFoundError:
-        return _create(path)
+        return None
     except OSError as error:
         raise StoreKeyRefused(f"{path}: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise StoreKeyRefused(f"{path}: not a regular file; restore it from your backup")
         if facts.st_uid not in (os.geteuid(), 0) or stat.S_IMODE(facts.st_mode) & 0o077:
             raise StoreKeyRefused(f"{path}: others can read it; chown it to the bridge's user and chmod 600")
-        key = file.read(KEY_SIZE + 1)
+        key = os.read(descriptor, KEY_SIZE + 1)
+    except OSError as error:
+        raise StoreKeyRefused(f"{path}: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
     if len(key) != KEY_SIZE:
         raise StoreKeyRefused(f"{path}: not a key of {KEY_SIZE} bytes; restore it from your backup")
     return key
 
 
-def _create(path: Path) -> bytes:
+def _create(path: Path, engine: Engine) -> bytes:
+    """The key of an empty store; a store with rows has lost its key, and a new one would hide that."""
+    with reading(engine) as connection:
+        if connection.exec_driver_sql("SELECT 1 FROM stored_secret LIMIT 1").first():
+            raise StoreKeyRefused(f"{path}: missing, and secrets are stored under it; restore it from your backup")
+    try:
+        _write_key(path)
+        key = _load(path)
+    except OSError as error:
+        raise StoreKeyRefused(f"{path}: cannot be written: {error.strerror}") from None
+    if key is None:
+        raise StoreKeyRefused(f"{path}: was removed while it was made")
+    return key
+
+
+def _write_key(path: Path) -> None:
     """Writes beside and links into place: of two processes the first wins, and no reader sees half a key."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -138,10 +161,12 @@ def _create(path: Path) -> bytes:
             file.write(secrets.token_bytes(KEY_SIZE))
             file.flush()
             os.fsync(descriptor)
-        try:
+        with suppress(FileExistsError):  # another process was first; its key counts
             os.link(beside, path)
-        except FileExistsError:
-            pass  # another process was first; its key counts
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)  # the key must survive a crash that the first secret survives
+        finally:
+            os.close(directory)
     finally:
         os.unlink(beside)
-    return _load_or_create(path)
