@@ -74,7 +74,7 @@ def show(config: Path, as_json: bool, id: str) -> None:
              "cost_centre", "data_classes", "expires", "origin", "sessions")  # fmt: skip
     showing.fields(shown, names)
     for binding in row["bindings"]:
-        click.echo(f"bound to: {binding['issuer']} with {binding['claims']}")
+        showing.say(f"bound to: {binding['issuer']} with {binding['claims']}")
     showing.table(row["access"], ("system", "account", "actions", "grants"), empty="no grant reaches any system")
 
 
@@ -106,23 +106,31 @@ def _changed(row: dict[str, Any], as_json: bool, done: str) -> None:
         showing.as_json(row)
         return
     ended = f"; {row['sessions_ended']} live sessions ended" if row["sessions_ended"] else ""
-    click.echo(f"{row['id']} {done}: {row['state']} until {showing.moment(row['expires'])}{ended}")
+    showing.say(f"{row['id']} {done}: {row['state']} until {showing.moment(row['expires'])}{ended}")
 
 
 def _binding(text: str) -> dict[str, Any]:
     issuer, colon, rest = text.partition(":")
-    claims = dict(part.partition("=")[::2] for part in rest.split(",") if "=" in part)
-    if not (issuer and colon and claims):
+    pairs = [part.partition("=") for part in rest.split(",")]
+    claims = {name: value for name, _, value in pairs}
+    # A claim that was left out by mistake would bind more tokens than were meant.
+    if not (issuer and colon) or not all(name and value for name, _, value in pairs) or len(claims) < len(pairs):
         raise click.BadParameter("expected ISSUER:claim=value[,claim=value]", param_hint="--bind")
     return {"issuer": issuer, "claims": claims}
 
 
 def _key(text: str) -> str:
+    """Checked here already, so that a private key given by mistake goes no further."""
+    from bridge.identity.agent_keys import KEY_TEXT_LIMIT, normalised
+
     path = Path(text)
     try:
-        return path.read_text() if len(text) < 4096 and path.is_file() else text
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise click.BadParameter(f"the file cannot be read: {error}", param_hint="--public-key") from None
+        if len(text) < 4096 and path.is_file():
+            with path.open(encoding="utf-8") as file:
+                text = file.read(KEY_TEXT_LIMIT + 1)
+        return normalised(text)
+    except (OSError, ValueError) as error:
+        raise click.BadParameter(str(error), param_hint="--public-key") from None
 
 
 agent.add_command(create)

@@ -11,6 +11,8 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+from bridge.cli.showing import clean
+
 DEFAULT_CONFIG = "/etc/idbridge/bridge.yaml"
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -37,6 +39,8 @@ def command(example: str, **settings: Any) -> Callable[[F], click.Command]:
         def guarded(**arguments: Any) -> Any:
             try:
                 return function(**arguments)
+            except BrokenPipeError:
+                raise  # the reader has seen enough; click ends quietly
             except Exception as error:
                 _tell(error, as_json=arguments["as_json"])
 
@@ -61,7 +65,7 @@ def fail(text: str, *, as_json: bool = False, field: str = "", status: int = 1) 
     if as_json:
         click.echo(json.dumps({"error": text, "field": field}))
     else:
-        click.echo(f"idbridge: {text}", err=True)
+        click.echo("idbridge: " + "\n".join(map(clean, text.splitlines())), err=True)
     sys.exit(status)
 
 

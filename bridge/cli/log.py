@@ -12,7 +12,7 @@ import click
 
 from bridge.cli import showing
 from bridge.cli.calling import call, command, fail
-from bridge.cli.times import DURATION, MOMENT
+from bridge.cli.times import DURATION, MOMENT, UNTIL
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,7 +27,7 @@ _FILTERS = (
     click.option("--type", "type", help="An event type, such as session.refused."),
     click.option("--session", help="One session's id, or a refusal's reference."),
     click.option("--since", type=MOMENT, help="From this time: 2026-11-25T09:00, today, or 2h for two hours ago."),
-    click.option("--until", type=MOMENT, help="Up to this time."),
+    click.option("--until", type=UNTIL, help="Up to this time; a date alone includes its day."),
     click.option("--text", help="Text in the statement."),
 )
 
@@ -130,7 +130,7 @@ def _private(path: str, flags: int) -> int:
 
 
 def _tell(event: dict[str, Any], *, details: bool) -> None:
-    click.echo(f"{_local(event['ts'])}  {event['sentence']}")
+    showing.say(f"{_local(event['ts'])}  {event['sentence']}")
     if not details:
         return
     action, corr, why = event.get("action", {}), event.get("corr", {}), event.get("detail", {})
@@ -142,7 +142,7 @@ def _tell(event: dict[str, Any], *, details: bool) -> None:
     }
     for name, value in parts.items():
         if value:
-            click.echo(f"    {name}: {value}")
+            showing.say(f"    {name}: {value}")
 
 
 def _local(ts: str) -> str:

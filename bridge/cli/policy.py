@@ -26,7 +26,10 @@ ACTION = click.Choice(["read", "write", "admin"])
 @click.option("--at", type=MOMENT, help="At another time than now.")
 def explain(config: Path, as_json: bool, targets: tuple[str, ...], at: int | None, **given: Any) -> None:
     """Say what an agent would become on a system, and which grants decide. Exit status 1 when it is denied."""
-    target = dict(one.partition("=")[::2] for one in targets)
+    pairs = [one.partition("=") for one in targets]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise click.BadParameter("expected NAME=VALUE, such as database=app", param_hint="--target")
+    target = {name: value for name, _, value in pairs}
     answer = call(config, "policy.explain", {**given, "target": target, "at": at // 1000 if at else None})
     decision = answer["decision"]
     if as_json:
@@ -38,17 +41,17 @@ def explain(config: Path, as_json: bool, targets: tuple[str, ...], at: int | Non
 
 def _tell(answer: dict[str, Any], decision: dict[str, Any]) -> None:
     if answer["agent_state"] != "active":
-        click.echo(f"{answer['agent']} is {answer['agent_state']}: nothing is allowed")
+        showing.say(f"{answer['agent']} is {answer['agent_state']}: nothing is allowed")
     if decision["allowed"]:
         actions = ", ".join(decision["actions"])
-        click.echo(f"allowed: {answer['agent']} becomes {decision['account']} on {answer['system']} for {actions}")
+        showing.say(f"allowed: {answer['agent']} becomes {decision['account']} on {answer['system']} for {actions}")
     else:
-        click.echo(f"denied: {answer['agent']} on {answer['system']}")
-    click.echo(f"because: {decision['reason']}")
+        showing.say(f"denied: {answer['agent']} on {answer['system']}")
+    showing.say(f"because: {decision['reason']}")
     if decision["rules"]:
-        click.echo(f"deciding grants: {', '.join(decision['rules'])}")
+        showing.say(f"deciding grants: {', '.join(decision['rules'])}")
     if decision["would"] != ("allow" if decision["allowed"] else "deny"):
-        click.echo(f"mode {decision['mode']}: once enforced, this would be: {decision['would']}")
+        showing.say(f"mode {decision['mode']}: once enforced, this would be: {decision['would']}")
     columns = ("grant", "effect", "account", "matched", "why")
     showing.table(answer["grants"], columns, empty="no grant is about this system")
 
@@ -60,6 +63,8 @@ def _tell(answer: dict[str, Any], decision: dict[str, Any]) -> None:
 @click.option("--at", type=MOMENT, help="At another time than now.")
 def who_can(config: Path, as_json: bool, at: int | None, **given: str | None) -> None:
     """List every active agent that reaches a system or a label, as which account, and by which grants."""
+    if not given["system"] and not given["label"]:
+        raise click.UsageError("name a --system or a --label")
     rows = call(config, "policy.who_can", {**given, "at": at // 1000 if at else None})
     if as_json:
         showing.as_json(rows)

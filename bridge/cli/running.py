@@ -45,7 +45,7 @@ def check(config: Path, as_json: bool, schema: bool) -> None:
         showing.as_json({"ok": not errors, "problems": problems})
     else:
         for problem in (*errors, *warnings):
-            click.echo(str(problem))
+            showing.say(str(problem))
         if not errors:
             click.echo(f"{config}: ok")
     sys.exit(1 if errors else 0)
@@ -75,7 +75,7 @@ def reload(config: Path, as_json: bool) -> None:
         showing.as_json(answer)
         return
     for warning in answer["warnings"]:
-        click.echo(warning)
+        showing.say(warning)
     showing.table(answer["changes"], ("key", "before", "after"), empty="nothing changed")
 
 
@@ -90,7 +90,7 @@ def doctor(config: Path, as_json: bool, system: str, account: str | None) -> Non
     else:
         for row in rows:
             detail = f": {row['detail']}" if row["detail"] else ""
-            click.echo(f"{row['account']}: {row['level']}: {row['title']}{detail}")
+            showing.say(f"{row['account']}: {row['level']}: {row['title']}{detail}")
     sys.exit(1 if any(row["level"] == "problem" for row in rows) else 0)
 
 

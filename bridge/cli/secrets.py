@@ -8,7 +8,10 @@ from pathlib import Path
 import click
 
 from bridge.cli import showing
-from bridge.cli.calling import call, command
+from bridge.cli.calling import call, command, fail
+
+MAX_VALUE = 64 * 1024
+"""Characters read from standard input; keys and certificates fit."""
 
 
 @click.group()
@@ -23,7 +26,9 @@ def set_secret(config: Path, as_json: bool, name: str) -> None:
     if sys.stdin.isatty():
         value = click.prompt("Secret", hide_input=True, confirmation_prompt=True)
     else:
-        value = sys.stdin.read().removesuffix("\n")
+        value = sys.stdin.read(MAX_VALUE + 1).removesuffix("\n")
+    if not value or len(value) > MAX_VALUE:
+        fail(f"a secret has 1 to {MAX_VALUE} characters; nothing was stored", as_json=as_json, field="value")
     row = call(config, "secret.set", {"name": name, "value": value})
     showing.as_json(row) if as_json else click.echo(f"{name} stored, revision {row['revision']}")
 

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import click
 
+_UNSAFE = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff]")
+"""Control characters, and those that turn the direction of writing: a logged statement must not steer a terminal."""
+
+
+def clean(text: str) -> str:
+    """``text`` with everything that could make a terminal show something else written as an escape."""
+    return _UNSAFE.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def say(text: str) -> None:
+    """One line for people."""
+    click.echo(clean(text))
+
 
 def as_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(json.dumps(value, indent=2))
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:
@@ -44,4 +58,4 @@ def _text(value: Any) -> str:
         return ", ".join(map(_text, value)) or "-"
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={_text(item)}" for name, item in value.items()) or "-"
-    return str(value)
+    return clean(str(value))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import click
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"([0-9]{1,9})([smhdw])")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_UTC = re.compile(r" ?(?:UTC|GMT)$")
 _UNIX_MS = re.compile(r"[0-9]{13}")
 
 
@@ -24,9 +26,10 @@ def seconds(text: str) -> int:
     return int(found[1]) * _UNITS[found[2]]
 
 
-def unix_ms(text: str, now: float | None = None) -> int:
+def unix_ms(text: str, now: float | None = None, *, end: bool = False) -> int:
     """``now``, ``today``, ``15m`` (ago), an ISO 8601 time (local unless it has a zone), or Unix milliseconds.
 
+    ``end``: a date alone means its last millisecond. ``UTC`` at the end is a zone too, as PostgreSQL's log has it.
     Raises ValueError.
     """
     now = time.time() if now is None else now
@@ -40,7 +43,9 @@ def unix_ms(text: str, now: float | None = None) -> int:
     if _UNIX_MS.fullmatch(text):
         return int(text)
     try:
-        return int(datetime.fromisoformat(text).timestamp() * 1000)
+        if end and _DATE.fullmatch(text):
+            return int((datetime.fromisoformat(text) + timedelta(days=1)).timestamp() * 1000) - 1
+        return int(datetime.fromisoformat(_UTC.sub("+00:00", text)).timestamp() * 1000)
     except (ValueError, OverflowError, OSError):
         raise ValueError(
             "expected a time such as 2026-11-25T09:41:07, 2026-11-25, today, or 15m for 15 minutes ago"
@@ -64,14 +69,18 @@ class Moment(click.ParamType[int]):
 
     name = "time"
 
+    def __init__(self, *, end: bool = False) -> None:
+        self._end = end
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
         try:
-            return unix_ms(value)
+            return unix_ms(value, end=self._end)
         except ValueError as error:
             self.fail(str(error), param, ctx)
 
 
 DURATION = Duration()
 MOMENT = Moment()
+UNTIL = Moment(end=True)

@@ -1,0 +1,267 @@
+"""The command line: what each command asks of the bridge, and how it tells the answer or the failure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from bridge.api.failure import CommandFailed
+from bridge.cli import main
+from bridge.cli.times import seconds, unix_ms
+
+
+class Bridge:
+    """Answers commands with what the test says, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.answers: dict[str, Any] = {}
+
+    def call(self, config: Path, name: str, parameters: dict[str, Any]) -> Any:
+        self.asked.append((name, dict(parameters)))
+        answer = self.answers[name]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def bridge(monkeypatch: pytest.MonkeyPatch) -> Bridge:
+    bridge = Bridge()
+    monkeypatch.setattr("bridge.daemon.calling.call", bridge.call)
+    return bridge
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run() -> Run:
+    return lambda *arguments, stdin=None: CliRunner().invoke(main, arguments, input=stdin)
+
+
+def _commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, one in group.commands.items():
+        if isinstance(one, click.Group):
+            yield from _commands(one, (*path, name))
+        else:
+            yield (*path, name), one
+
+
+COMMANDS = dict(_commands(main))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_says_what_it_does_and_gives_an_example(path: tuple[str, ...], run: Run) -> None:
+    result = run(*path, "--help")
+    assert result.exit_code == 0
+    assert COMMANDS[path].help
+    assert f"idbridge {' '.join(path)}" in result.stdout.partition("Example:")[2]
+    assert "--json" in result.stdout
+    assert "--config" in result.stdout
+
+
+AGENT = {
+    "id": "deploy-7", "state": "active", "expires": 1_800_000_000, "sessions_ended": 0, "roles": ["writer"],
+    "owner": {"id": "payments"}, "environment": "production", "purpose": "deploys",
+}  # fmt: skip
+CREATE = (
+    "agent", "create", "deploy-7", "--owner", "payments", "--purpose", "deploys", "--role", "writer",
+    "--environment", "production",
+)  # fmt: skip
+
+
+def test_creating_an_agent_gives_its_identities_as_claims(bridge: Bridge, run: Run) -> None:
+    bridge.answers["agent.create"] = AGENT
+    assert run(*CREATE, "--bind", "corp:sub=a:b=c,client_id=x").exit_code == 0
+    name, parameters = bridge.asked[0]
+    assert (name, parameters["roles"]) == ("agent.create", ["writer"])
+    assert parameters["bindings"] == [{"issuer": "corp", "claims": {"sub": "a:b=c", "client_id": "x"}}]
+
+
+@pytest.mark.parametrize("text", ["corp", "corp:", ":sub=a", "corp:sub=a,client_id", "corp:sub=", "corp:sub=a,sub=b"])
+def test_a_binding_that_says_less_than_was_meant_is_refused(bridge: Bridge, run: Run, text: str) -> None:
+    assert run(*CREATE, "--bind", text).exit_code == 2
+    assert bridge.asked == []
+
+
+def test_a_private_key_goes_no_further_and_is_not_shown(bridge: Bridge, run: Run, tmp_path: Path) -> None:
+    key = tmp_path / "id_ed25519"
+    key.write_text("-----BEGIN PRIVATE KEY-----\nMC4CAQAw\n")
+    result = run(*CREATE, "--public-key", str(key))
+    assert result.exit_code == 2
+    assert "private key" in result.stderr
+    assert "MC4CAQAw" not in result.output
+    assert bridge.asked == []
+
+
+def test_a_token_stands_alone_on_standard_output(bridge: Bridge, run: Run) -> None:
+    bridge.answers["token.issue"] = {"token": "a.b.c", "expires": 1}
+    result = run("token", "deploy-7", "--ttl", "5m")
+    assert result.stdout == "a.b.c\n"
+    assert bridge.asked == [("token.issue", {"agent": "deploy-7", "ttl": 300})]
+
+
+def test_a_refusal_is_one_line_on_standard_error(bridge: Bridge, run: Run) -> None:
+    bridge.answers["token.issue"] = CommandFailed("no agent x", status=404, field="agent")
+    result = run("token", "x")
+    assert (result.exit_code, result.stdout, result.stderr) == (1, "", "idbridge: no agent x\n")
+
+
+def test_a_refusal_as_json_names_the_parameter(bridge: Bridge, run: Run) -> None:
+    bridge.answers["token.issue"] = CommandFailed("no agent x", status=404, field="agent")
+    result = run("token", "x", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {"error": "no agent x", "field": "agent"}
+
+
+def test_a_defect_keeps_its_traceback(bridge: Bridge, run: Run) -> None:
+    bridge.answers["token.issue"] = KeyError("a defect")
+    assert isinstance(run("token", "x").exception, KeyError)
+
+
+def test_an_answer_as_json_is_what_the_bridge_said(bridge: Bridge, run: Run) -> None:
+    bridge.answers["agent.list"] = [AGENT]
+    assert json.loads(run("agent", "list", "--json").stdout) == [AGENT]
+
+
+def test_long_ids_are_not_cut_in_a_list(bridge: Bridge, run: Run) -> None:
+    bridge.answers["agent.list"] = [{**AGENT, "id": "a" * 63, "purpose": "p" * 300}]
+    result = run("agent", "list")
+    assert "a" * 63 in result.stdout
+    assert "p" * 300 in result.stdout
+
+
+def test_a_secret_comes_from_standard_input_without_its_line_end(bridge: Bridge, run: Run) -> None:
+    bridge.answers["secret.set"] = {"name": "db", "revision": 1}
+    result = run("secret", "set", "db", stdin="s3cret \n")
+    assert bridge.asked == [("secret.set", {"name": "db", "value": "s3cret "})]
+    assert "s3cret" not in result.output
+
+
+@pytest.mark.parametrize("stdin", ["", "\n", "x" * 70_000])
+def test_no_secret_or_far_too_much_of_it_is_refused(bridge: Bridge, run: Run, stdin: str) -> None:
+    assert run("secret", "set", "db", stdin=stdin).exit_code == 1
+    assert bridge.asked == []
+
+
+def test_an_owner_leaves_only_after_yes(bridge: Bridge, run: Run) -> None:
+    bridge.answers["owner.leave"] = {"owner": "payments", "agents": ["deploy-7"], "sessions_ended": 2}
+    result = run("owner", "leave", "payments")
+    assert result.exit_code == 0
+    assert "--yes" in result.stdout
+    assert [parameters["dry_run"] for _, parameters in bridge.asked] == [True]
+    assert run("owner", "leave", "payments", "--yes").exit_code == 0
+    assert [parameters["dry_run"] for _, parameters in bridge.asked] == [True, True, False]
+
+
+def _explanation(**decision: Any) -> dict[str, Any]:
+    usual = {
+        "allowed": True, "would": "allow", "mode": "enforce", "account": "svc", "actions": ["read"], "rules": ["g1"],
+        "reason": "grant g1 allows it",
+    }  # fmt: skip
+    return {"agent": "a", "system": "s", "agent_state": "active", "decision": {**usual, **decision}, "grants": []}
+
+
+ASK = ("explain", "--agent", "a", "--system", "s")
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (_explanation(), 0),
+        (_explanation(allowed=False, would="deny"), 1),
+        ({**_explanation(), "agent_state": "suspended"}, 1),
+    ],
+)
+def test_explain_ends_with_what_the_decision_is(bridge: Bridge, run: Run, answer: Any, status: int) -> None:
+    bridge.answers["policy.explain"] = answer
+    assert run(*ASK).exit_code == status
+    assert run(*ASK, "--json").exit_code == status
+
+
+def test_a_target_is_a_name_and_a_value(bridge: Bridge, run: Run) -> None:
+    bridge.answers["policy.explain"] = _explanation()
+    assert run(*ASK, "--target", "database").exit_code == 2
+    assert bridge.asked == []
+    run(*ASK, "--target", "database=app")
+    assert bridge.asked[0][1]["target"] == {"database": "app"}
+
+
+def test_who_can_wants_a_system_or_a_label(bridge: Bridge, run: Run) -> None:
+    assert run("who-can").exit_code == 2
+    assert bridge.asked == []
+
+
+def test_a_logged_statement_cannot_steer_the_terminal(bridge: Bridge, run: Run) -> None:
+    event = {
+        "ts": "2026-11-25T14:00:00.000Z", "sentence": "ran \x1b[2J",
+        "action": {"text": "select '\x1b]0;x\x07\u202e'\n"},
+    }  # fmt: skip
+    bridge.answers["log.list"] = [event]
+    result = run("log", "list", "--details")
+    assert not set(result.stdout) & {"\x1b", "\x07", "\u202e"}
+    assert "\\x1b[2J" in result.stdout
+    assert json.loads(run("log", "list", "--json").stdout) == [event]
+
+
+def test_doctor_ends_with_1_on_a_problem(bridge: Bridge, run: Run) -> None:
+    row = {"account": "svc", "level": "problem", "title": "it may write", "detail": ""}
+    bridge.answers["doctor"] = [row]
+    assert run("doctor", "s").exit_code == 1
+    bridge.answers["doctor"] = [{**row, "level": "warning"}]
+    assert run("doctor", "s").exit_code == 0
+
+
+def test_check_prints_where_each_problem_is(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "bridge.yaml"
+    file.write_text("bridge: {name: prod-1, stat: x}\n")
+    result = run("check", "-c", str(file))
+    assert result.exit_code == 1
+    assert f"{file}:1:" in result.stdout
+    assert json.loads(run("check", "-c", str(file), "--json").stdout)["ok"] is False
+
+
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(("text", "expected"), [("15m", 900), ("2h", 7200), ("90d", 7_776_000), ("30", 30)])
+def test_durations(text: str, expected: int) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "m", "-1m", "1y", "1.5h", "1 h", "١m"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("now", NOW * 1000),
+        ("15m", (NOW - 900) * 1000),
+        ("2026-11-25T14:40:07.123Z", 1795617607123),
+        ("2026-11-25T15:40:07+01:00", 1795617607000),
+        ("2026-11-25 14:40:07.123 UTC", 1795617607123),
+        ("1795617607123", 1795617607123),
+    ],
+)
+def test_times(text: str, expected: float) -> None:
+    assert unix_ms(text, NOW) == expected
+
+
+def test_until_a_date_includes_its_day() -> None:
+    assert unix_ms("2026-11-25", end=True) == unix_ms("2026-11-26") - 1
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2026-13-01", "25.11.2026", "14 o'clock"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        unix_ms(text)
