@@ -19,11 +19,12 @@ from bridge.adapter import (
 from bridge.admission.identifiers import new_id
 from bridge.admission.records import refusal
 from bridge.admission.session import Session
+from bridge.admission.subjects import subject
 from bridge.admission.system import Core, StaticAccount, System
 from bridge.admission.texts import TEXTS
 from bridge.identity.agents import Agent
 from bridge.identity.verifier import CredentialRejected, VerifiedCredential
-from bridge.policy import Decision, Request, Subject
+from bridge.policy import Decision, Request
 from bridge.translation.log import LogUnavailable
 
 
@@ -221,16 +222,3 @@ class SystemDoor:
 def _without_reference(refused: Refused) -> Refused:
     """The same refusal, when it was not recorded: no reference, because nobody would find it."""
     return Refused(refused.reason, refused.text, code=refused.code, detail=refused.detail, hint=refused.hint)
-
-
-def subject(agent: Agent, *, delegated: bool) -> Subject:
-    """The agent as grants see it."""
-    return Subject(
-        agent=agent.id,
-        roles=frozenset(agent.roles),
-        environment=agent.environment,
-        owner=agent.owner.id,
-        cost_centre=agent.cost_centre,
-        delegated=delegated,
-        data_classes=frozenset(agent.data_classes),
-    )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -24,15 +26,25 @@ from bridge.adapter import (
 )
 from bridge.admission import records
 from bridge.admission.identifiers import new_id
+from bridge.admission.subjects import subject
 from bridge.admission.system import CUT_GRACE, Core, System
 from bridge.admission.texts import TEXTS
-from bridge.identity.agents import Agent
+from bridge.identity.agents import Agent, Directory
 from bridge.identity.verifier import VerifiedCredential
 from bridge.policy import Decision, Mode, Policy, Request
 from bridge.translation import facts
 from bridge.translation.log import LogUnavailable
 from bridge.translation.operations import OpenOperation
-from bridge.translation.vocabulary import FAILURE, OK, SUCCESS, UPSTREAM_ERROR, WOULD_DENY
+from bridge.translation.vocabulary import (
+    ABORTED,
+    FAILURE,
+    OK,
+    SESSION_ENDED,
+    SUCCESS,
+    UNKNOWN,
+    UPSTREAM_ERROR,
+    WOULD_DENY,
+)
 
 BACKEND_FACT = "backend"
 """The fact of ``established`` that holds the legacy side's own number for our connection (process, thread id)."""
@@ -89,11 +101,16 @@ class Session:
         )
         self._warning = _warning(decision)
         self._policy: Policy = core.policy
+        self._directory: Directory = core.directory
         self._standing = core.policy.standing(asked, self.account)
-        self._composed: dict[tuple[str, str, str], str] = {}
+        self._composed: dict[tuple[Any, ...], str] = {}
+        self._open: set[OpenOperation] = set()
         self._login: Login | None = None
         self._upstreams: list[Stream] = []
+        self._connected_at = 0.0
         self._hear: Callable[[Refused], Awaitable[None]] | None = None
+        self._goodbye: Deferred[None] | None = None
+        self._late: Any = None
         self._closed = False
 
     # -- what the adapter sees
@@ -138,7 +155,8 @@ class Session:
             upstream.abort()
             raise self._ending()
         self._upstreams.append(upstream)
-        self._core.tally.took("connect", self._core.clock.seconds() - started)
+        self._connected_at = self._core.clock.seconds()
+        self._core.tally.took("connect", self._connected_at - started)
         return upstream
 
     async def login_refused(self, cause: str) -> Refused:
@@ -155,7 +173,8 @@ class Session:
 
     async def established(self, facts: Mapping[str, str | int]) -> None:
         self._core.breaker.succeeded(self.system.name, self.account)
-        upstream = self._upstreams[0]
+        self._core.tally.took("login", self._core.clock.seconds() - self._connected_at)
+        upstream = self._upstreams[-1]  # an earlier one was a try with another version of the protocol
         self.upstream_facts = {**facts, "local": str(upstream.local)}
         backend = facts.get(BACKEND_FACT, 0)
         legacy = records.legacy(self.system, self.account, self.request, self.upstream_facts)
@@ -165,13 +184,15 @@ class Session:
             )
         except LogUnavailable as failure:
             raise self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
+        if self.is_over():
+            raise self._ending()
 
     async def permit(self, operation: Operation) -> Permitted:
         if self.end is not None:
             raise self.end
         core = self._core
-        if core.policy is not self._policy:
-            self._follow_policy()
+        if core.policy is not self._policy or core.directory is not self._directory:
+            self._follow()
         now = self.last_used = core.now()
         action = operation.action
         decision = self._standing.permit(action, operation.target or self.request.target, now)
@@ -193,13 +214,15 @@ class Session:
             raise self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
         if self.is_over():  # while the record was being written: nothing may reach the legacy side
             refused = self._ending()
-            held.finish("aborted", refused.reason.value)
+            held.finish(ABORTED, refused.reason.value)
             raise refused
+        self._open.add(held)
         return Permitted(held, warning, would_deny)
 
     def outcome(self, permit: Permit, outcome: Outcome) -> None:
         assert isinstance(permit, Permitted)
         self.last_used = self._core.now()
+        self._open.discard(permit.held)
         result = outcome.result.value
         reason = UPSTREAM_ERROR if result == FAILURE else WOULD_DENY if permit.would_deny else OK
         permit.held.finish(
@@ -212,6 +235,8 @@ class Session:
 
     def on_cut(self, hear: Callable[[Refused], Awaitable[None]]) -> None:
         self._hear = hear
+        if self.end is not None and self._goodbye is None:  # cut before the adapter could listen
+            self._begin_goodbye(self.end)
 
     # -- what the core does
 
@@ -228,26 +253,47 @@ class Session:
         return Refused(reason, text, reference=self.session, code=code, detail=detail, hint=hint)
 
     def cut(self, reason: Reason, detail: str = "") -> None:
-        """Ends the session from outside: the agent hears it, then both connections are dropped."""
+        """Ends the session from outside: the agent hears it, then both connections are dropped.
+
+        During admission and the legacy login nobody listens yet: the adapter hears it from its next step.
+        """
         if self._closed or self.end is not None:
             return
         self.end = self.refused(reason, detail=detail)
-        goodbye = Deferred.fromCoroutine(self._say_goodbye(self.end))
-        late = self._core.clock.callLater(CUT_GRACE, goodbye.cancel)
-        goodbye.addBoth(self._drop, late)
+        self._late = self._core.clock.callLater(CUT_GRACE, self._grace_over)
+        if self._hear is not None:
+            self._begin_goodbye(self.end)
+        else:
+            self._abort_upstreams()
+
+    def _begin_goodbye(self, refused: Refused) -> None:
+        self._goodbye = Deferred.fromCoroutine(self._say_goodbye(refused))
+        self._goodbye.addBoth(self._drop)
 
     async def _say_goodbye(self, refused: Refused) -> None:
         if self._hear is not None:
             await self._hear(refused)
-        for upstream in self._upstreams:
-            upstream.abort()
+        self._abort_upstreams()
         await self._client.close()
 
-    def _drop(self, result: object, late: object) -> None:
-        if late.active():  # type: ignore[attr-defined]
-            late.cancel()  # type: ignore[attr-defined]
-        for stream in (self._client, *self._upstreams):
-            stream.abort()
+    def _grace_over(self) -> None:
+        if self._goodbye is not None:
+            self._goodbye.cancel()
+        else:
+            self._drop(None)
+
+    def _drop(self, result: object) -> None:
+        self._disarm()
+        self._abort_upstreams()
+        self._client.abort()
+
+    def _disarm(self) -> None:
+        if self._late is not None and self._late.active():
+            self._late.cancel()
+
+    def _abort_upstreams(self) -> None:
+        for upstream in self._upstreams:
+            upstream.abort()
 
     def review(self, now: float) -> None:
         """Called every second: whether time has ended this session."""
@@ -256,7 +302,7 @@ class Session:
             self.cut(Reason.SESSION_EXPIRED)
         elif system.max_session and now - self.opened_at >= system.max_session:
             self.cut(Reason.SESSION_EXPIRED, "the longest session of this system")
-        elif system.idle and now - self.last_used >= system.idle:
+        elif system.idle and not self._open and now - self.last_used >= system.idle:
             self.cut(Reason.SESSION_IDLE)
 
     async def close(self, reason: str, *, failed: bool = False, detail: str = "") -> None:
@@ -265,6 +311,10 @@ class Session:
             return
         self._closed = True
         self._core.live.remove(self)
+        if self._goodbye is None:
+            self._disarm()
+        while self._open:  # an adapter that failed told no outcome of these
+            self._open.pop().finish(UNKNOWN, SESSION_ENDED)
         if self.end is not None:
             reason, failed, detail = self.end.reason.value, False, self.end.detail
         counts = {kind: count for kind, count in self.operations.items() if count}
@@ -281,9 +331,9 @@ class Session:
     # -- inside
 
     def _section(self, operation: Operation) -> str:
-        if operation.parameters is not None or operation.details:
+        if operation.parameters is not None or operation.details or operation.target not in ({}, self.request.target):
             return self._compose(operation)
-        key = (operation.verb, operation.text, operation.digest)
+        key = (operation.verb, operation.action, operation.objects, operation.text, operation.digest)
         section = self._composed.get(key)
         if section is None:
             section = self._compose(operation)
@@ -312,9 +362,14 @@ class Session:
             return self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure))
         return self.refused(Reason.ACTION_DENIED, detail=decision.reason)
 
-    def _follow_policy(self) -> None:
-        """After a reload the session lives on, and what it does from now on is decided by the new grants."""
-        self._policy = self._core.policy
+    def _follow(self) -> None:
+        """After a reload or a change of the registry the session lives on, and what it does from now on is decided by
+        the new grants and the agent's new roles."""
+        self._policy, self._directory = self._core.policy, self._core.directory
+        agent = self._directory.by_id(self.agent.id)
+        if agent is not None:
+            asked = self._asked
+            self._asked = replace(asked, subject=subject(agent, delegated=asked.subject.delegated))
         self._standing = self._policy.standing(self._asked, self.account)
 
     def _raise_alarm(self, code: str, detail: str) -> None:

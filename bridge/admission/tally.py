@@ -30,7 +30,7 @@ class Histogram:
 
 @dataclass(slots=True)
 class Tally:
-    """``phases``: ``verify``, ``open`` (decision and open record), ``secret``, ``connect``."""
+    """``phases``: ``verify``, ``open`` (decision and open record), ``secret``, ``connect``, ``login``."""
 
     opened: Counter[str] = field(default_factory=Counter)
     refused: Counter[tuple[str, str]] = field(default_factory=Counter)

@@ -15,13 +15,15 @@ from dataclasses import dataclass, replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from bridge.translation.canonical import quoted, shortened
 from bridge.translation.facts import section
 from bridge.translation.identifiers import Timestamps
 from bridge.translation.record import Event, IndexKeys, Mark, Row
 from bridge.translation.vocabulary import (
+    ABORTED,
     ALARM,
     COMPLETE,
     DENIED,
@@ -33,6 +35,7 @@ from bridge.translation.vocabulary import (
     OUTCOMES,
     PENDING,
     SESSION_CLOSE,
+    SESSION_ENDED,
     SESSION_ESTABLISHED,
     SESSION_OPEN,
     SUCCESS,
@@ -150,7 +153,8 @@ class SessionLog:
         side act."""
         held = OpenOperation(self, action, kind, decision)
         held.announced = True
-        return self.log.commit(Intent(held)).addCallback(lambda _seq: held)
+        durable = self.log.commit(Intent(held))
+        return durable.addCallbacks(lambda _seq: held, lambda failure: _given_up(held, failure))
 
     def body(self, held: OpenOperation, phase: str, seq: int, ts: str) -> str:
         decision = f'"decision":{held.decision},' if held.decision else ""
@@ -176,6 +180,13 @@ class SessionLog:
         return (
             seq, body, at, OPERATION, phase, outcome, session, agent, owner, system, account, held.kind, labels,
         )  # fmt: skip
+
+
+def _given_up(held: OpenOperation, failure: Failure) -> Failure:
+    """The caller waits no more; the intent may be written all the same, so its end is too."""
+    if isinstance(failure.value, CancelledError):
+        held.finish(ABORTED, SESSION_ENDED)
+    return failure
 
 
 class OpenOperation:

@@ -81,6 +81,7 @@ BRIDGE_STOPPED = "bridge-stopped"
 CLIENT_LEFT = "client-left"
 UPSTREAM_ERROR = "upstream-error"
 WOULD_DENY = "would-deny"
+SESSION_ENDED = "session-ended"
 UNRECORDABLE = "unrecordable"
 REASONS = {
     OK: "nothing to say",
@@ -88,6 +89,7 @@ REASONS = {
     CLIENT_LEFT: "the agent closed the connection",
     UPSTREAM_ERROR: "the legacy system answered with an error; result.code has it",
     WOULD_DENY: "permitted by the mode observe or warn; enforce would have denied it",
+    SESSION_ENDED: "the session ended before the end of the operation was known",
     UNRECORDABLE: "a defect of the bridge: an event could not be put into text, and this one stands in its place",
 }
 
