@@ -1,0 +1,187 @@
+"""One real PostgreSQL and one real bridge for all integration tests; ``make_bridge`` starts further ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # `rig`: --import-mode=importlib adds nothing itself
+
+from rig.bridge import Bridge
+from rig.certificates import Authority
+from rig.place import Place, free_port
+from rig.postgres import Server, binaries
+
+MakeBridge = Callable[..., Bridge]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = str(Path(__file__).parent)
+    for item in items:
+        if str(item.path).startswith(here):
+            item.add_marker(pytest.mark.integration)
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Place]:
+    folder = Path(tempfile.mkdtemp(prefix="idbridge-integration-"))
+    folder.chmod(0o755)  # PostgreSQL runs as somebody else
+    yield Place(folder)
+    if not os.environ.get("IDBRIDGE_KEEP_ARTEFACTS"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def authority(place: Place) -> Authority:
+    return Authority.create(place.folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(place: Place, authority: Authority) -> Iterator[Server]:
+    if binaries() is None:
+        pytest.skip("no PostgreSQL server here")
+    server = Server(place, authority)
+    server.create()
+    yield server
+    server.stop()
+
+
+def system(postgres: Server, account: str, tls: str = "verify-full", **more: Any) -> dict[str, Any]:
+    upstream: dict[str, Any] = {"host": "127.0.0.1", "port": postgres.port, "tls": tls}
+    if tls.startswith("verify"):
+        upstream["ca"] = str(postgres.authority.ca)
+    return {
+        "protocol": "postgres",
+        "upstream": upstream,
+        "accounts": {account: {"secret": f"env:PW_{account.upper()}"}},
+        **more,
+    }
+
+
+def grant(id: str, role: str, system: str, account: str, *actions: str, **more: Any) -> dict[str, Any]:
+    return {"id": id, "roles": [role], "system": system, "account": account, "actions": list(actions),
+            "default": True, **more}  # fmt: skip
+
+
+def document(systems: dict[str, Any], grants: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return {
+        "bridge": {"drain": "0s"},
+        "owners": {
+            "payments": {"kind": "team", "contact": "pay@example.org", "on_call": "https://oncall.example.org/pay"}
+        },
+        "roles": {
+            "reader": {"description": "reads"},
+            "writer": {"description": "writes"},
+            "nothing": {"description": "-"},
+        },
+        "systems": systems,
+        "grants": grants,
+        **more,
+    }
+
+
+ALL = ("read", "write", "admin")
+
+
+def whole_document(postgres: Server) -> dict[str, Any]:
+    """A system for each way in which they differ."""
+    warehouse = system(postgres, "svc_reader", labels=["pii"])
+    warehouse["accounts"]["svc_writer"] = {"secret": "env:PW_SVC_WRITER"}
+    dead = system(postgres, "svc_reader")
+    dead["upstream"]["port"] = free_port()
+    wrong = system(postgres, "svc_wrong")
+    wrong["accounts"]["svc_wrong"]["secret"] = "env:PW_NOT_SVC_WRONG"
+    systems = {
+        "warehouse": warehouse,
+        "md5": system(postgres, "svc_md5"),
+        "clear": system(postgres, "svc_clear"),
+        "loopback": system(postgres, "svc_reader", tls="disable", plaintext="loopback-only"),
+        "guarded": system(postgres, "svc_writer", tls="disable"),
+        "observed": system(postgres, "svc_writer", tls="disable", mode="observe"),
+        "warned": system(postgres, "svc_writer", tls="disable", mode="warn"),
+        "strict": system(postgres, "svc_writer", tls="disable", audit="strict"),
+        "idle": system(postgres, "svc_reader", tls="disable", idle="1s"),
+        "dead": dead,
+        "wrong": wrong,
+    }
+    grants = [
+        grant("reads", "reader", "warehouse", "svc_reader", "read"),
+        grant("writes", "writer", "warehouse", "svc_writer", *ALL),
+        grant("reads-md5", "reader", "md5", "svc_md5", "read"),
+        grant("reads-clear", "reader", "clear", "svc_clear", "read"),
+        grant("reads-loopback", "reader", "loopback", "svc_reader", "read"),
+        grant("reads-guarded", "reader", "guarded", "svc_writer", "read"),
+        grant("reads-observed", "reader", "observed", "svc_writer", "read"),
+        grant("reads-warned", "reader", "warned", "svc_writer", "read"),
+        grant("writes-strict", "writer", "strict", "svc_writer", *ALL),
+        grant("reads-idle", "reader", "idle", "svc_reader", "read"),
+        grant("reads-dead", "reader", "dead", "svc_reader", "read"),
+        grant("reads-wrong", "reader", "wrong", "svc_wrong", "read"),
+    ]
+    return document(systems, grants)
+
+
+def secret_environment(place: Place, postgres: Server) -> dict[str, str]:
+    environment = {f"PW_{account.upper()}": password for account, password in postgres.passwords.items()}
+    place.secrets.setdefault("wrong static password", b"not-the-password-3f9a1c7e55")
+    environment["PW_NOT_SVC_WRONG"] = place.secrets["wrong static password"].decode()
+    return environment
+
+
+@pytest.fixture(scope="session")
+def bridge(place: Place, authority: Authority, postgres: Server) -> Iterator[Bridge]:
+    """The one that most tests share; whoever breaks it uses ``make_bridge``."""
+    running = Bridge(place, authority, "shared", whole_document(postgres), secret_environment(place, postgres))
+    try:
+        running.start()
+        for id, role in (
+            ("reader-1", "reader"),
+            ("writer-1", "writer"),
+            ("stranger-1", "nothing"),
+            ("held-1", "reader"),
+        ):
+            running.agent(id, role)
+        yield running
+    finally:
+        assert running.stop() == 0
+
+
+@pytest.fixture
+def make_bridge(place: Place, authority: Authority, postgres: Server) -> Iterator[MakeBridge]:
+    """Starts a bridge with the systems named ``only`` of the whole document and keys of the top level replaced."""
+    made: list[Bridge] = []
+
+    def make(name: str, only: tuple[str, ...] = ("warehouse",), *, start: bool = True, **more: Any) -> Bridge:
+        whole = whole_document(postgres)
+        systems = {key: value for key, value in whole["systems"].items() if key in only}
+        grants = [one for one in whole["grants"] if one["system"] in only]
+        made.append(
+            Bridge(place, authority, name, document(systems, grants, **more), secret_environment(place, postgres))
+        )
+        if start:
+            made[-1].start()
+            made[-1].agent("reader-1", "reader")
+            made[-1].agent("writer-1", "writer")
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.fixture(scope="session")
+def reader(bridge: Bridge) -> str:
+    """A token of an agent that may read."""
+    return bridge.token("reader-1")
+
+
+@pytest.fixture(scope="session")
+def writer(bridge: Bridge) -> str:
+    return bridge.token("writer-1")
