@@ -1,7 +1,7 @@
 """Stops trying a static login that the legacy system refuses, before it locks the account.
 
 Pure: the caller gives the time. One refusal opens the circuit; it closes after a pause that doubles with each further
-refusal, at once when the secret has changed, or by an operator.
+refusal of the same secret, or by ``reset``: an operator's, or because a stored secret was set anew.
 """
 
 from __future__ import annotations
@@ -59,14 +59,6 @@ class CircuitBreaker:
 
     def succeeded(self, system: str, account: str) -> None:
         self._open.pop((system, account), None)
-
-    def changed(self, system: str, account: str, secret: Secret) -> bool:
-        """True, and the circuit closed, when ``secret`` is not the one that was refused."""
-        found = self._open.get((system, account))
-        if found is None or found.fingerprint == self._fingerprint(secret):
-            return False
-        del self._open[system, account]
-        return True
 
     def reset(self, system: str, account: str) -> bool:
         """Whether it was open."""

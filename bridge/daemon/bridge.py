@@ -200,8 +200,8 @@ class Bridge:
     async def reload(self) -> list[dict[str, Any]]:
         """Takes the file again, wholly or not at all; returns what changed.
 
-        What needs a restart (the bridge's name, its state directory) must not change. Raises RestartNeeded, ConfigErrors,
-        TLSMisconfigured, OSError.
+        What needs a restart (the bridge's name, its state directory) must not change.
+        Raises RestartNeeded, ConfigErrors, TLSMisconfigured, OSError.
         """
         new = await self._adapter_pool.run(load, self.config.path, self._adapter_types)
         if (new.bridge.name, new.bridge.state) != (self.config.bridge.name, self.config.bridge.state):

@@ -60,6 +60,17 @@ class LiveBridge:
     def examine(self, system: str, account: str | None) -> list[dict[str, str]]:
         return self._wait(lambda: _examine(self._bridge, system, account))
 
+    def secret_changed(self, reference: str) -> None:
+        bridge = self._bridge
+
+        def reset() -> None:
+            for system in bridge.systems.values():
+                for account in system.accounts.values():
+                    if str(account.secret) == reference:
+                        bridge.core.breaker.reset(system.name, account.name)
+
+        self._ask(reset)
+
     def reset_breaker(self, system: str, account: str) -> bool:
         return self._ask(lambda: self._bridge.core.breaker.reset(system, account))
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from bridge.adapter import BridgeError
 from bridge.identity.agent_keys import normalised
 from bridge.identity.agents import Agent, Binding, Directory, Owner, owner_plain
 from bridge.identity.declared import Declared
@@ -35,7 +36,7 @@ Plain = dict[str, Any]
 Changed = tuple[Plain | None, Plain]
 
 
-class RegistryError(Exception):
+class RegistryError(BridgeError):
     """A change that cannot be made. ``field`` names what it is about; ``missing``: there is no such thing."""
 
     def __init__(self, field: str, message: str, *, missing: bool = False) -> None:

@@ -127,7 +127,11 @@ def _closed(body: Fields) -> str:
 def _changed(body: Fields) -> str:
     actor, change = _part(body, "actor"), _part(body, "change")
     subject = f" ({change['subject']})" if change.get("subject") else ""
-    return f"{actor.get('id', 'The bridge')} {_SUBJECTS[str(body['type'])]}{subject}{_why(body)}"
+    who = actor.get("id", "The bridge")
+    if body.get("phase") == INTENT:
+        return f"{who} is about to do this: {_SUBJECTS[str(body['type'])]}{subject}"
+    failed = " (it failed)" if body.get("outcome") == FAILURE else ""
+    return f"{who} {_SUBJECTS[str(body['type'])]}{subject}{failed}{_why(body)}"
 
 
 def _read(body: Fields) -> str:

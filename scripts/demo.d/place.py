@@ -45,7 +45,8 @@ systems:
       svc_writer: {{secret: "store:warehouse/svc_writer"}}
 grants:
   - {{id: look-at-warehouse, roles: [reader], system: warehouse, account: svc_reader, actions: [read], default: true}}
-  - {{id: change-warehouse, roles: [writer], system: warehouse, account: svc_writer, actions: [read, write], default: true}}
+  - {{id: change-warehouse, roles: [writer], system: warehouse, account: svc_writer, actions: [read, write],
+     default: true}}
 """
 
 TABLES = """
@@ -210,7 +211,7 @@ def accepts(port: int) -> bool:
 def _certificate(
     name: str, public: ec.EllipticCurvePublicKey, issuer: str, signer: ec.EllipticCurvePrivateKey, *, ca: bool
 ) -> x509.Certificate:
-    now = datetime.datetime.now(datetime.timezone.utc)
+    now = datetime.datetime.now(datetime.UTC)
     alternatives = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     builder = (
         x509.CertificateBuilder()

@@ -61,12 +61,19 @@ def show(services: Services, actor: Actor, session: str) -> list[dict[str, Any]]
     """All events of a session, a refusal's reference, or one event id, in order."""
     events = services.reader.in_thread_session(session)
     if not events:
-        one = services.reader.in_thread_event(session)
-        events = [one] if one else []
+        events = _one(services, session)
     services.read(actor, "log.show", Filters(session=session), len(events))
     if not events:
         raise CommandFailed(f"nothing in the log under {session}", status=404, field="session")
     return [_told(event) for event in events]
+
+
+def _one(services: Services, id: str) -> list[LoggedEvent]:
+    try:
+        event = services.reader.in_thread_event(id)
+    except ValueError:
+        return []  # not the form of an event id
+    return [event] if event else []
 
 
 def who(

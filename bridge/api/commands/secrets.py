@@ -21,6 +21,8 @@ def set_secret(services: Services, actor: Actor, name: str, value: str) -> dict[
         except ValueError as error:
             raise CommandFailed(str(error)) from None
         change.made(asdict(before) if before else None, asdict(after))
+    if services.live is not None:
+        services.live.secret_changed(f"store:{name}")
     return asdict(after)
 
 

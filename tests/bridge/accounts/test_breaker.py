@@ -1,4 +1,4 @@
-"""A refused static password is not tried again until a pause has passed, it was changed, or an operator says so."""
+"""A refused static password is not tried again until a pause has passed, or an operator says so."""
 
 from bridge.accounts.breaker import LAST_PAUSE, TRIAL, CircuitBreaker
 from bridge.adapter import Secret
@@ -43,17 +43,6 @@ def test_the_pause_doubles_up_to_a_quarter_of_an_hour():
         pauses.append(wait(breaker, now))
         now += pauses[-1]
     assert pauses == [30, 60, 120, 240, 480, LAST_PAUSE, LAST_PAUSE]
-
-
-def test_a_changed_secret_may_be_tried_at_once_and_starts_anew():
-    breaker = CircuitBreaker()
-    breaker.refused("warehouse", "reader", OLD, 0)
-    assert not breaker.changed("warehouse", "reader", OLD)
-    assert wait(breaker, 1) > 0
-    assert breaker.changed("warehouse", "reader", NEW)
-    assert wait(breaker, 1) == 0
-    breaker.refused("warehouse", "reader", NEW, 1)
-    assert wait(breaker, 1) == 30
 
 
 def test_a_second_secret_refused_while_open_starts_anew():
