@@ -88,6 +88,11 @@ class MemoryStream:
         self._consumer: Callable[[bytes], None] | None = None
         self._on_lost: Callable[[], None] | None = None
 
+    @property
+    def other(self) -> MemoryStream:
+        """The other end."""
+        return self._other
+
     # -- reading
 
     @property

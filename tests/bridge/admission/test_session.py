@@ -80,7 +80,7 @@ async def whole(stage: Stage, story: Story, account: str | None = None) -> list[
     assert [event["type"] for event in events[:2]] == ["session.open", "session.established"]
     assert events[-1]["type"] == "session.close"
     assert len(stage.core.live) == 0
-    assert all(stream._other.ended for stream in stage.legacy)
+    assert all(stream.other.ended for stream in stage.legacy)
     return events[2:]
 
 
@@ -318,8 +318,8 @@ async def test_a_cut_session_says_goodbye_and_then_both_sides_are_dropped(stage:
     assert [(one.reason, str(one)) for one in adapter.heard] == [
         (Reason.SESSION_STOPPED, f"an operator ended the session (reference {adapter.session.session})")
     ]
-    assert client._other.ended
-    assert stage.legacy[0]._other.ended
+    assert client.other.ended
+    assert stage.legacy[0].other.ended
     close = (await stage.written())[-1]
     assert (close["reason"], close["detail"]["text"]) == ("session-stopped", "lunch")
 
@@ -332,7 +332,7 @@ async def test_a_goodbye_that_hangs_is_cut_after_the_grace(stage: Stage) -> None
     assert not running.called
     stage.clock.advance(2)
     await stage.within(running)
-    assert client._other.ended == "aborted"
+    assert client.other.ended == "aborted"
 
 
 @pytest.mark.parametrize("when", ["dialling", "before anybody listens"])
