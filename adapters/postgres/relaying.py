@@ -227,9 +227,10 @@ class Session:
             return
 
     async def _goodbye(self, refused: Refused) -> None:
+        busy = self._slot.busy
         await self._say(refused)
-        if self._slot.busy:
-            await forward_cancel(self._slot, self._clock)
+        if busy:
+            await forward_cancel(self._slot, self._clock, parting=True)
 
 
 def _fatal(refused: Refused) -> tuple[str, str, str, str]:

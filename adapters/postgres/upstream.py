@@ -200,13 +200,19 @@ def _referenced(admission: Admission, spoken: Spoken) -> Spoken:
 # -- cancel -----------------------------------------------------------------------------------------------------------
 
 
-async def forward_cancel(slot: CancelSlot, clock: Callable[[], float]) -> bool:
-    """Sends the legacy server's own key on a new connection, if the query is still the same. True when it was sent."""
-    if not slot.busy or slot.in_flight:
+async def forward_cancel(slot: CancelSlot, clock: Callable[[], float], *, parting: bool = False) -> bool:
+    """Sends the legacy server's own key on a new connection, if the query is still the same. True when it was sent.
+
+    ``parting``: the session has been cut. What runs for it must stop, whatever the log and the client do meanwhile, and
+    no query can follow that it could hit; the session's end is what the log says about it.
+    """
+    if slot.in_flight or not (slot.busy or parting):
         return False
     slot.in_flight = True
     try:
         query = slot.query
+        if parting:
+            return await _cancel_at_the_end(slot, clock)
         permit = await slot.admission.permit(Operation("sql.cancel", Action.READ, details={"backend_pid": slot.pid}))
         result, detail = Result.UNKNOWN, ""
         try:
@@ -222,14 +228,21 @@ async def forward_cancel(slot: CancelSlot, clock: Callable[[], float]) -> bool:
         slot.in_flight = False
 
 
-async def _send_cancel(slot: CancelSlot, query: int, deadline: Deadline) -> bool:
+async def _cancel_at_the_end(slot: CancelSlot, clock: Callable[[], float]) -> bool:
+    try:
+        return await _send_cancel(slot, None, Deadline(CANCEL_TIMEOUT, clock))
+    except (Refused, PeerFault, StreamClosed, TimedOut):
+        return False  # the connection is dropped next, and the server notices when it answers
+
+
+async def _send_cancel(slot: CancelSlot, query: int | None, deadline: Deadline) -> bool:
     side = await slot.admission.connect()
     try:
         if slot.encrypted:
             await encrypt(side, slot.admission, deadline)
             if side.tls is None:
                 raise PeerFault("the legacy server has TLS for the session, but not for its cancel")
-        if not slot.busy or slot.query != query:  # it ended while we dialled (pgbouncer#717)
+        if query is not None and not (slot.busy and slot.query == query):  # it ended while we dialled (pgbouncer#717)
             return False
         await side.send(codec.request_code(CANCEL_REQUEST, slot.pid.to_bytes(4, "big") + slot.backend_key))
         while await side.receive(deadline.left):

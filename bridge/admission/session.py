@@ -111,6 +111,7 @@ class Session:
         self._hear: Callable[[Refused], Awaitable[None]] | None = None
         self._goodbye: Deferred[None] | None = None
         self._late: Any = None
+        self._parting = False
         self._closed = False
 
     # -- what the adapter sees
@@ -141,7 +142,8 @@ class Session:
         self._login = login
 
     async def connect(self) -> Stream:
-        if self._login is None or self.is_over():
+        parting = self._parting  # the goodbye may dial once more, to stop what still runs over there
+        if self._login is None or (self.is_over() and not parting):
             raise self._ending()
         started = self._core.clock.seconds()
         try:
@@ -151,6 +153,8 @@ class Session:
                 "{system} cannot be reached: {cause}", system=self.system.name, cause=str(failure), session=self.session
             )
             raise self.refused(Reason.UPSTREAM_UNAVAILABLE, "upstream-unreachable", str(failure)) from None
+        if parting:
+            return upstream  # its user closes it, at the latest when the grace is over
         if self.is_over():  # while it was dialled
             upstream.abort()
             raise self._ending()
@@ -272,7 +276,11 @@ class Session:
 
     async def _say_goodbye(self, refused: Refused) -> None:
         if self._hear is not None:
-            await self._hear(refused)
+            self._parting = True
+            try:
+                await self._hear(refused)
+            finally:
+                self._parting = False
         self._abort_upstreams()
         await self._client.close()
 
