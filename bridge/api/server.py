@@ -39,12 +39,14 @@ class Commands(Resource):
         self._run = run
 
     def render(self, request: Request) -> int:
-        answering = Deferred.fromCoroutine(self._answer(request))
-        request.notifyFinish().addErrback(lambda _: None)
+        gone: list[object] = []
+        request.notifyFinish().addErrback(gone.append)
+        answering = Deferred.fromCoroutine(self._answer(request, gone))
         answering.addErrback(lambda failure: self.log.failure("a command's answer was not sent", failure=failure))
         return NOT_DONE_YET  # type: ignore[no-any-return, unused-ignore]
 
-    async def _answer(self, request: Request) -> None:
+    async def _answer(self, request: Request, gone: list[object]) -> None:
+        """``gone`` has something in it once nobody waits for the answer any more; what was begun is finished."""
         try:
             name, parameters = _read(request)
             value = await self._run(call, self._services, _actor(request), name, parameters)
@@ -60,7 +62,8 @@ class Commands(Resource):
         except Exception:  # a command's defect must be answered and seen, and must not hang the client
             self.log.failure("an admin command failed")
             status, value = 500, {"error": "the bridge failed; its own log has the cause"}
-        _send(request, status, value)
+        if not gone:
+            _send(request, status, value)
 
 
 def _send(request: Any, status: int, value: Any) -> None:

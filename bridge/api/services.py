@@ -109,10 +109,12 @@ class Services:
             if widens:
                 self.write(Event(type, phase, FAILURE, sections=shared, index=index, request=request))
             raise
-        if self.live is not None and type in _ABOUT_AGENTS:
-            change.ended = self.live.registry_changed()
         made = {**shared, "change": facts.change_section(subject, change.before, change.after)}
-        self.write(Event(type, phase, sections=made, index=index, request=request), done=True)
+        try:
+            if self.live is not None and type in _ABOUT_AGENTS:
+                change.ended = self.live.registry_changed()
+        finally:  # the change was made, whatever became of telling the sessions
+            self.write(Event(type, phase, sections=made, index=index, request=request), done=True)
 
     def write(self, event: Event, *, done: bool = False) -> None:
         """Records, or fails the command. ``done``: what the event is about has happened already."""

@@ -13,6 +13,9 @@ from bridge.api.services import Actor, Services
 
 Command = Callable[..., Any]
 
+LARGEST = 253_402_300_799_999
+"""The last millisecond of the year 9999: numbers are times and counts, and later times are none."""
+
 COMMANDS: dict[str, Command] = {
     "agent.create": agents.create,
     "agent.list": agents.list_all,
@@ -78,5 +81,12 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin is dict:
         return isinstance(value, dict) and all(_fits(item, arguments[1]) for item in value.values())
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST
+    if isinstance(value, str) and not _is_text(value):
+        return False
+    return hint is Any or isinstance(value, hint)
+
+
+def _is_text(value: str) -> bool:
+    """JSON can hold halves of characters (``"\\ud800"``), which no database and no log can."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)

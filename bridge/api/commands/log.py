@@ -59,7 +59,7 @@ def list_events(
 
 def show(services: Services, actor: Actor, session: str) -> list[dict[str, Any]]:
     """All events of a session, a refusal's reference, or one event id, in order."""
-    events = services.reader.in_thread_session(session)
+    events = services.reader.in_thread_session(session) if session else []
     if not events:
         events = _one(services, session)
     services.read(actor, "log.show", Filters(session=session), len(events))

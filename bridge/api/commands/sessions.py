@@ -37,7 +37,7 @@ def end(services: Services, actor: Actor, session: str, reason: str = "") -> dic
     sections = {"actor": actor.section(), "corr": facts.section(session=session)}
     if reason:
         sections["detail"] = facts.detail_section(text=reason)
-    services.record(Event(SESSION_STOP, sections=sections, index=index))
+    services.write(Event(SESSION_STOP, sections=sections, index=index), done=True)
     return {"session": session, "ended": ended}
 
 

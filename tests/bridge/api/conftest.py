@@ -1,0 +1,110 @@
+"""Services on real files, with a live bridge that only counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge.accounts.vaults import Store
+from bridge.adapter import Action
+from bridge.api.services import Actor, Services
+from bridge.identity.deny_list import DenyList
+from bridge.identity.issuer import BuiltinIssuer
+from bridge.identity.registry import Registry
+from bridge.policy import Grant, Policy, SystemPolicy
+from bridge.storage import StorageError, open_engine, upgrade
+from bridge.translation.appending import in_thread_append
+from bridge.translation.log import LogUnavailable
+from bridge.translation.reading import Filters, LogReader
+from bridge.translation.record import Event
+
+NOW = 1_800_000_000.0
+
+
+class CountingLive:
+    """One live session of deploy-7; remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+        self.rows = [
+            {"session": "ses_1", "agent": "deploy-7", "owner": "payments", "system": "orders", "account": "svc"}
+        ]
+
+    def sessions(self) -> list[dict[str, Any]]:
+        return self.rows
+
+    def end_session(self, session: str, detail: str) -> int:
+        self.asked.append(("end", session, detail))
+        return 1
+
+    def registry_changed(self) -> int:
+        self.asked.append("registry")
+        return 1
+
+    def secret_changed(self, reference: str) -> None:
+        self.asked.append(("secret", reference))
+
+    def status(self) -> dict[str, Any]:
+        return {"ready": True}
+
+    def reload(self, actor: Actor) -> dict[str, Any]:
+        self.asked.append(("reload", actor.id))
+        return {"changes": []}
+
+    def examine(self, system: str, account: str | None) -> list[dict[str, str]]:
+        return [{"account": account or "svc", "level": "ok", "title": system, "detail": ""}]
+
+    def reset_breaker(self, system: str, account: str) -> bool:
+        return True
+
+
+class Office:
+    """Services, and what the log has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.registry_engine = open_engine(folder / "registry.db", kind="registry")
+        upgrade(self.registry_engine, "registry")
+        self.log_engine = open_engine(folder / "translation.db", kind="translation")
+        upgrade(self.log_engine, "translation")
+        self.folder = folder
+        self.down = False
+        self.live = CountingLive()
+        allow = Grant("read", roles=frozenset({"reader"}), systems=frozenset({"orders"}), account="svc",
+                      actions=frozenset({Action.READ}), default=True)  # fmt: skip
+        self.services = Services(
+            name="office",
+            registry=Registry(self.registry_engine, now=lambda: NOW),
+            deny_list=DenyList(self.registry_engine, now=lambda: NOW),
+            issuer=BuiltinIssuer.load_or_create(folder / "issuer.key", "office"),
+            reader=LogReader(self.log_engine),
+            store=Store(self.registry_engine, folder / "store.key", lambda: NOW),
+            policy=Policy([allow], [SystemPolicy("orders", ("svc",), frozenset({"pii"}))]),
+            record=self.record,
+            now=lambda: NOW,
+            live=self.live,
+        )
+
+    def record(self, event: Event) -> int:
+        if self.down:
+            raise LogUnavailable("failed", "the disk is full")
+        try:
+            return in_thread_append(self.log_engine, "office", [event])
+        except StorageError as error:
+            raise LogUnavailable("failed", str(error)) from None
+
+    def events(self, type: str = "") -> list[dict[str, Any]]:
+        return [one.fields for one in self.services.reader.in_thread_find(Filters(type=type), 1000, oldest_first=True)]
+
+    def close(self) -> None:
+        self.registry_engine.dispose()
+        self.log_engine.dispose()
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Iterator[Office]:
+    made = Office(tmp_path)
+    yield made
+    made.close()

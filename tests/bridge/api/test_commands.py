@@ -1,0 +1,254 @@
+"""Admin commands: what they take, what they record, and what happens when nothing can be recorded."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from typing import Any
+
+import pytest
+
+from bridge.api.commands import COMMANDS, call
+from bridge.api.failure import CommandFailed
+from bridge.api.services import Actor
+
+ANNA = Actor("anna", via="socket")
+AGENT = {
+    "id": "deploy-7", "owner": "payments", "purpose": "Deploys.", "roles": ["reader"], "environment": "production",
+}  # fmt: skip
+OWNER = {"id": "payments", "kind": "team", "contact": "payments@corp.example"}
+CANARY = "correct-horse-canary"
+
+GOOD: dict[str, dict[str, Any]] = {
+    "agent.create": {**AGENT, "id": "deploy-8"},
+    "agent.list": {},
+    "agent.show": {"id": "deploy-7"},
+    "agent.suspend": {"id": "deploy-7"},
+    "agent.resume": {"id": "draft-1"},
+    "agent.revoke": {"id": "deploy-7"},
+    "agent.renew": {"id": "deploy-7"},
+    "owner.create": {**OWNER, "id": "billing"},
+    "owner.list": {},
+    "owner.leave": {"owner": "payments"},
+    "token.issue": {"agent": "deploy-7"},
+    "token.deny": {"iss": "idbridge:office", "token_id": "t1"},
+    "secret.set": {"name": "orders/svc", "value": CANARY},
+    "secret.list": {},
+    "secret.delete": {"name": "kept"},
+    "policy.explain": {"agent": "deploy-7", "system": "orders"},
+    "policy.who_can": {"system": "orders"},
+    "log.list": {},
+    "log.show": {"session": "ses_1"},
+    "log.who": {"system": "orders", "account": "svc", "at": 1},
+    "log.exported": {"filters": {"agent": "deploy-7", "since": 5}, "count": 3, "format": "csv"},
+    "session.list": {},
+    "session.show": {"session": "ses_1"},
+    "session.end": {"session": "ses_1"},
+    "status": {},
+    "reload": {},
+    "doctor": {"system": "orders"},
+    "breaker.reset": {"system": "orders", "account": "svc"},
+}
+WIDENING = {"agent.create", "agent.resume", "agent.renew", "owner.create", "token.issue", "secret.set"}
+NARROWING = {"agent.suspend", "agent.revoke", "token.deny", "secret.delete", "session.end"}
+
+
+@pytest.fixture
+def filled(office: Any) -> Any:
+    call(office.services, ANNA, "owner.create", OWNER)
+    call(office.services, ANNA, "agent.create", AGENT)
+    call(office.services, ANNA, "agent.create", {**AGENT, "id": "draft-1", "draft": True})
+    call(office.services, ANNA, "secret.set", {"name": "kept", "value": CANARY})
+    call(office.services, ANNA, "session.end", {"session": "ses_1", "reason": "setup"})
+    return office
+
+
+def failure(office: Any, name: str, parameters: Any) -> CommandFailed:
+    with pytest.raises(CommandFailed) as caught:
+        call(office.services, ANNA, name, parameters)
+    return caught.value
+
+
+def test_every_command_has_an_example_here() -> None:
+    assert set(GOOD) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", list(GOOD))
+def test_every_command_answers_json_without_secrets(filled: Any, name: str) -> None:
+    """And stores none in the log or, in any form that reads, in the registry."""
+    answer = call(filled.services, ANNA, name, GOOD[name])
+    assert CANARY not in json.dumps(answer)
+    assert CANARY not in json.dumps(filled.events())
+    if name == "token.issue":
+        assert answer["token"] not in json.dumps(filled.events())
+
+
+SIGNATURES = [
+    (name, parameter)
+    for name, function in COMMANDS.items()
+    for parameter in list(inspect.signature(function).parameters.values())[2:]
+]
+PARAMETERS = [(name, parameter.name) for name, parameter in SIGNATURES]
+REQUIRED = [(name, parameter.name) for name, parameter in SIGNATURES if parameter.default is parameter.empty]
+
+
+def test_what_is_required_is_named(filled: Any) -> None:
+    for name, parameter in REQUIRED:
+        given = {key: value for key, value in GOOD[name].items() if key != parameter}
+        error = failure(filled, name, given)
+        assert (error.status, error.field) == (400, parameter), name
+
+
+@pytest.mark.parametrize("value", [1.5, [[]], [1], "\ud800", 10**30, float("nan")], ids=repr)
+def test_a_wrong_type_is_named_and_nothing_is_done(filled: Any, value: Any) -> None:
+    """No JSON can be given to any parameter that ends in anything but a plain answer."""
+    before = len(filled.events())
+    for name, parameter in PARAMETERS:
+        error = failure(filled, name, {**GOOD[name], parameter: value})
+        assert (error.status, error.field) == (400, parameter), name
+    assert len(filled.events()) == before
+
+
+def test_an_unknown_parameter_is_an_error(filled: Any) -> None:
+    for name, given in GOOD.items():
+        assert failure(filled, name, {**given, "force": True}).field == "force"
+
+
+def test_an_unknown_command_is_an_error(office: Any) -> None:
+    assert failure(office, "agent.promote", {}).status == 404
+    assert failure(office, "__class__", {}).status == 404
+
+
+@pytest.mark.parametrize("name", sorted(WIDENING))
+def test_without_a_log_nobody_gets_more(filled: Any, name: str) -> None:
+    before = _state(filled)
+    filled.down = True
+    error = failure(filled, name, GOOD[name])
+    assert error.status == 503
+    assert "nothing was done" in str(error)
+    filled.down = False
+    assert _state(filled) == before
+
+
+@pytest.mark.parametrize("name", sorted(NARROWING))
+def test_without_a_log_access_can_still_be_taken(filled: Any, name: str) -> None:
+    """It is done, and the person hears that it is not recorded."""
+    before, asked = _state(filled), len(filled.live.asked)
+    filled.down = True
+    error = failure(filled, name, GOOD[name])
+    assert error.status == 503
+    assert "done, but not recorded" in str(error)
+    filled.down = False
+    assert _state(filled) != before or len(filled.live.asked) > asked
+
+
+def _state(office: Any) -> Any:
+    services = office.services
+    services.deny_list.in_thread_load()
+    return (
+        [agent.plain() for agent in services.registry.in_thread_directory()],
+        services.registry.in_thread_owners(),
+        services.store.in_thread_list(),
+        len(services.deny_list),
+    )
+
+
+def test_a_widening_change_is_recorded_before_and_after(office: Any) -> None:
+    """Two events that belong together, with the actor, what was, and what is."""
+    call(office.services, ANNA, "owner.create", OWNER)
+    intent, outcome = office.events("registry.change")
+    assert (intent["phase"], outcome["phase"], outcome["outcome"]) == ("intent", "outcome", "success")
+    assert outcome["corr"]["request"] == intent["id"]
+    assert [event["actor"] for event in (intent, outcome)] == [{"id": "anna", "kind": "person", "via": "socket"}] * 2
+    assert outcome["change"]["after"]["contact"] == "payments@corp.example"
+
+
+def test_a_change_that_fails_is_recorded_as_such(filled: Any) -> None:
+    failure(filled, "agent.create", AGENT)
+    assert [event["outcome"] for event in filled.events("registry.change")[-2:]] == ["", "failure"]
+
+
+def test_a_change_is_recorded_also_when_the_sessions_cannot_be_told(filled: Any) -> None:
+    def broken() -> int:
+        raise OSError("the registry cannot be read")
+
+    filled.live.registry_changed = broken
+    with pytest.raises(OSError, match="cannot be read"):
+        call(filled.services, ANNA, "agent.revoke", {"id": "deploy-7"})
+    assert filled.events("registry.change")[-1]["change"]["after"]["state"] == "revoked"
+
+
+def test_a_revocation_tells_the_live_sessions(filled: Any) -> None:
+    answer = call(filled.services, ANNA, "agent.revoke", {"id": "deploy-7", "reason": "left"})
+    assert (answer["state"], answer["sessions_ended"]) == ("revoked", 1)
+    event = filled.events("registry.change")[-1]
+    assert (event["change"]["before"]["state"], event["change"]["after"]["state"]) == ("active", "revoked")
+    assert failure(filled, "agent.resume", {"id": "deploy-7"}).field == "id"
+
+
+def test_a_dry_run_changes_and_records_nothing(filled: Any) -> None:
+    before, count = _state(filled), len(filled.events())
+    answer = call(filled.services, ANNA, "owner.leave", {"owner": "payments"})
+    assert (answer["dry_run"], answer["agents"]) == (True, ["deploy-7", "draft-1"])
+    assert (_state(filled), len(filled.events())) == (before, count)
+    answer = call(filled.services, ANNA, "owner.leave", {"owner": "payments", "dry_run": False})
+    assert {agent.state for agent in filled.services.registry.in_thread_directory()} == {"revoked"}
+
+
+@pytest.mark.parametrize("name", ["log.list", "log.show", "log.who", "log.exported"])
+def test_reading_the_log_is_recorded_before_the_answer(filled: Any, name: str) -> None:
+    call(filled.services, ANNA, name, GOOD[name])
+    event = filled.events("log.read")[-1]
+    assert event["actor"]["id"] == "anna"
+    filled.down = True
+    assert failure(filled, name, GOOD[name]).status == 503
+
+
+@pytest.mark.parametrize("id", ["ses_unknown", "nonsense", "", "01ARZ3NDEKTSV4RRFFQ69G5FAV"])
+def test_an_id_that_nothing_has_is_answered(filled: Any, id: str) -> None:
+    assert failure(filled, "log.show", {"session": id}).status == 404
+
+
+def test_a_token_is_recorded_before_it_exists_and_only_for_an_agent_that_may_act(filled: Any) -> None:
+    answer = call(filled.services, ANNA, "token.issue", {"agent": "deploy-7", "system": "orders", "ttl": 60})
+    (event,) = filled.events("token.issue")
+    assert event["detail"]["jti"] == answer["token_id"]
+    assert answer["audience"] == "bridge:office/orders"
+    assert failure(filled, "token.issue", {"agent": "draft-1"}).status == 409
+    assert failure(filled, "token.issue", {"agent": "nobody"}).status == 404
+    for ttl in (0, -1, 901):
+        assert failure(filled, "token.issue", {"agent": "deploy-7", "ttl": ttl}).field == "ttl"
+
+
+def test_a_denied_token_is_denied_at_once_and_at_the_next_start(filled: Any) -> None:
+    call(filled.services, ANNA, "token.deny", {"iss": "i", "token_id": "t"})
+    assert filled.services.deny_list.denies("i", "t")
+    filled.services.deny_list.in_thread_load()
+    assert filled.services.deny_list.denies("i", "t")
+
+
+def test_explain_is_the_live_decision(filled: Any) -> None:
+    answer = call(filled.services, ANNA, "policy.explain", {"agent": "deploy-7", "system": "orders", "action": "write"})
+    assert (answer["decision"]["allowed"], answer["decision"]["account"]) == (False, "svc")
+    rows = call(filled.services, ANNA, "policy.who_can", {"label": "pii"})
+    assert [(row["agent"], row["account"], row["actions"]) for row in rows] == [("deploy-7", "svc", ["read"])]
+    assert failure(filled, "policy.who_can", {}).status == 400
+    assert failure(filled, "policy.explain", {"agent": "deploy-7", "system": "orders", "action": "x"}).field == "action"
+
+
+@pytest.mark.parametrize(
+    ("binding", "part"),
+    [({"issuer": "corp"}, "a binding is"), ({"issuer": "corp", "claims": {"sub": 1}}, "are text"), ([], "wrong type")],
+)
+def test_a_binding_has_its_form(filled: Any, binding: Any, part: str) -> None:
+    error = failure(filled, "agent.create", {**AGENT, "id": "x", "bindings": [binding]})
+    assert error.field == "bindings"
+    assert part in str(error)
+
+
+@pytest.mark.parametrize("name", ["session.list", "session.show", "session.end", "status", "reload", "doctor"])
+def test_what_needs_a_running_bridge_says_so(filled: Any, name: str) -> None:
+    filled.services.live = None
+    error = failure(filled, name, GOOD[name])
+    assert error.status == 503
+    assert "idbridge run" in str(error)
