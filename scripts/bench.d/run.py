@@ -1,0 +1,148 @@
+"""Runs every measurement, the ways to PostgreSQL by turns, and prints medians and ratios beside the targets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import inside
+import measuring
+from peers import Peers, Way
+
+RESULTS = Path(__file__).parents[1] / "BENCHMARKS.md"
+
+
+class Report:
+    """Markdown, printed as it grows."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str = "") -> None:
+        self.lines.append(line)
+        print(line, flush=True)
+
+    def table(self, *heads: str) -> None:
+        self.row(*heads)
+        self.row(*("---" for _ in heads))
+
+    def row(self, *cells: str) -> None:
+        self.say(f"| {' | '.join(cells)} |")
+
+
+def by_turns(ways: Sequence[Way], rounds: int, measure: Callable[[Way], float]) -> dict[str, float]:
+    """The median of each way; a noisy second hits all of them."""
+    found: dict[str, list[float]] = {way.name: [] for way in ways}
+    for _ in range(rounds):
+        for way in ways:
+            found[way.name].append(measure(way))
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def compare(report: Report, title: str, unit: str, medians: dict[str, float], peer: str, target: float) -> None:
+    report.say()
+    report.say(f"## {title}")
+    report.say()
+    report.table("way", unit, "bridge / it")
+    for name, value in medians.items():
+        ratio = "" if name == "bridge" else f"{medians['bridge'] / value:.2f}"
+        if name == peer:
+            ratio += f" (target ≥ {target})"
+        report.row(name, f"{value:,.0f}", ratio)
+
+
+def measure_all(report: Report, peers: Peers, seconds: int, rounds: int, idle: int) -> None:
+    pgbench = peers.server.bin / "pgbench"
+    assert peers.bridge.process is not None
+    pid = peers.bridge.process.pid
+    base = measuring.resident(pid)
+    plain = [peers.direct(), peers.bouncer(), peers.proxy(), peers.through_bridge()]
+    for mode in ("simple", "prepared"):
+        medians = by_turns(plain, rounds, lambda way, mode=mode: measuring.pgbench(pgbench, way, seconds, "-M", mode))
+        title = f"Statements: `pgbench -S -M {mode}`, 8 clients, every statement logged"
+        compare(report, title, "per second", medians, "pgbouncer, session mode", 0.6)
+    ways = [peers.direct(), peers.bouncer(), peers.bouncer_once(), peers.proxy(), peers.through_bridge()]
+    medians = by_turns(ways, rounds, lambda way: measuring.pgbench(pgbench, way, seconds, "-C"))
+    title = "Logins: `pgbench -S -C`, 8 clients, without TLS"
+    compare(report, title, "per second", medians, "pgbouncer, session mode", 0.4)
+    ways = [peers.direct(True), peers.bouncer(True), peers.bouncer_once(True), peers.through_bridge(True)]
+    medians = by_turns(ways, rounds, lambda way: measuring.pgbench(pgbench, way, seconds, "-C"))
+    title = "Logins: `pgbench -S -C`, 8 clients, TLS with verify-full"
+    compare(report, title, "per second", medians, "pgbouncer, session mode", 0.4)
+    ways = [peers.direct(), peers.bouncer(), peers.proxy(), peers.through_bridge()]
+    compare(report, "COPY out of 200 MB", "MB/s", by_turns(ways, rounds, measuring.copy_out), "HAProxy tcp", 0.8)
+    before = measuring.resident(pid)
+    streaming = measuring.peak_while(pid, lambda: measuring.copy_out(ways[-1])) - before
+    each = measuring.idle_sessions(pid, peers.through_bridge(), idle)
+    unseen, seen = inside.verification(peers.place.folder)
+    admit, permit = inside.decisions()
+    report.say()
+    report.say("## Memory and time inside the bridge")
+    report.say()
+    report.table("what", "measured", "target")
+    report.row("memory at start, with the statement parser's process", f"{base / 1024:.0f} MiB", "")
+    report.row("more while 200 MB stream", f"{streaming / 1024:.1f} MiB", "≤ 64 MiB")
+    report.row(f"each of {idle:,} idle sessions", f"{each:.1f} KiB", "≤ 64 KiB")
+    report.row("token verified, never seen (EdDSA)", f"{unseen:.0f} µs", "≤ 1000 µs")
+    report.row("token verified, seen before", f"{seen:.0f} µs", "")
+    report.row("decision at login, 1,000 grants", f"{admit:.1f} µs", "≤ 20 µs")
+    report.row("decision per statement", f"{permit:.2f} µs", "≤ 20 µs")
+
+
+def machine() -> str:
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    cpu = model[1] if model else platform.machine()
+    return f"{os.cpu_count()} cores ({cpu}), Linux, Python {platform.python_version()}"
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description="Measures the bridge beside its peers, in one run.")
+    arguments.add_argument("--save", action="store_true", help=f"write {RESULTS.name}")
+    arguments.add_argument("--quick", action="store_true", help="one round of one second: only whether it runs")
+    arguments.add_argument("--seconds", type=int, default=4, help="of each pgbench run")
+    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--idle", type=int, default=1000, help="idle sessions held open")
+    given = arguments.parse_args()
+    seconds, rounds, idle = (1, 1, 50) if given.quick else (given.seconds, given.rounds, given.idle)
+    folder = Path(tempfile.mkdtemp(prefix="idbridge-bench-"))
+    folder.chmod(0o755)  # PostgreSQL runs as somebody else
+    report = Report()
+    peers = Peers(folder)
+    try:
+        peers.start()
+        report.say("# Benchmarks")
+        report.say()
+        report.say(
+            f"{datetime.now(UTC):%Y-%m-%d}, {machine()}. Made by `scripts/bench --save`: clients, PostgreSQL and all"
+        )
+        report.say(
+            f"peers share the machine, take turns, and each number is the median of {rounds} runs of {seconds} s."
+        )
+        report.say(
+            "Only the ratios within one run mean something. pgbouncer keeps its server connections and so logs in"
+        )
+        report.say(
+            "only on one side; the bridge opens one legacy connection per session, on purpose, and records it first."
+        )
+        measure_all(report, peers, seconds, rounds, idle)
+    finally:
+        peers.close()
+        shutil.rmtree(folder, ignore_errors=True)
+    if given.save:
+        RESULTS.write_text("\n".join(report.lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
