@@ -60,6 +60,7 @@ def system(postgres: Server, account: str, tls: str = "verify-full", **more: Any
     return {
         "protocol": "postgres",
         "upstream": upstream,
+        "options": {"default_database": "app"},
         "accounts": {account: {"secret": f"env:PW_{account.upper()}"}},
         **more,
     }
