@@ -130,11 +130,12 @@ def main() -> int:
             f"peers share the machine, take turns, and each number is the median of {rounds} runs of {seconds} s."
         )
         report.say(
-            "Only the ratios within one run mean something. pgbouncer keeps its server connections and so logs in"
+            "Only the ratios within one run mean something. pgbouncer in session mode reuses its server connections, so that its"
         )
         report.say(
-            "only on one side; the bridge opens one legacy connection per session, on purpose, and records it first."
+            "clients wait for one login; the bridge logs in upstream for every session, on purpose, as pgbouncer does with"
         )
+        report.say("`server_lifetime = 0`. The legacy login is SCRAM-SHA-256, the one to pgbouncer MD5.")
         measure_all(report, peers, seconds, rounds, idle)
     finally:
         peers.close()
