@@ -22,6 +22,15 @@ from peers import Peers, Way
 
 RESULTS = Path(__file__).parents[1] / "BENCHMARKS.md"
 
+PREAMBLE = """\
+# Benchmarks
+
+{day}, {machine}. Made by `scripts/bench --save`: clients, PostgreSQL and all
+peers share the machine, take turns, and each number is the median of {rounds} runs of {seconds} s.
+Only the ratios within one run mean something. pgbouncer in session mode reuses its server connections, so that
+its clients wait for one login; the bridge logs in upstream for every session, on purpose, as pgbouncer does with
+`server_lifetime = 0`. The legacy login is SCRAM-SHA-256, the one to pgbouncer MD5."""
+
 
 class Report:
     """Markdown, printed as it grows."""
@@ -121,21 +130,9 @@ def main() -> int:
     peers = Peers(folder)
     try:
         peers.start()
-        report.say("# Benchmarks")
-        report.say()
         report.say(
-            f"{datetime.now(UTC):%Y-%m-%d}, {machine()}. Made by `scripts/bench --save`: clients, PostgreSQL and all"
+            PREAMBLE.format(day=f"{datetime.now(UTC):%Y-%m-%d}", machine=machine(), rounds=rounds, seconds=seconds)
         )
-        report.say(
-            f"peers share the machine, take turns, and each number is the median of {rounds} runs of {seconds} s."
-        )
-        report.say(
-            "Only the ratios within one run mean something. pgbouncer in session mode reuses its server connections, so that its"
-        )
-        report.say(
-            "clients wait for one login; the bridge logs in upstream for every session, on purpose, as pgbouncer does with"
-        )
-        report.say("`server_lifetime = 0`. The legacy login is SCRAM-SHA-256, the one to pgbouncer MD5.")
         measure_all(report, peers, seconds, rounds, idle)
     finally:
         peers.close()
