@@ -262,10 +262,9 @@ def tag_rows(tag: bytes) -> int:
 
 def parse_ready(body: bytes) -> str:
     """Transaction status: ``I`` idle, ``T`` in a transaction, ``E`` in a failed one."""
-    reader = _body(body, "ReadyForQuery")
-    status = chr(reader.u8())
-    reader.end()
-    return status
+    if len(body) != 1:
+        raise PeerFault("ReadyForQuery: it holds one byte")
+    return chr(body[0])
 
 
 def parse_parameter_status(body: bytes) -> tuple[str, str]:

@@ -93,8 +93,13 @@ class Framer:
             data = self._rest + data
             self._rest = b""
         self.buffer = data
-        frames: list[Frame] = []
         size = len(data)
+        if size >= HEADER_SIZE and not self._left:
+            kind, length = HEADER.unpack_from(data)
+            if length + 1 == size and kind not in self._bulk:  # exactly one message: most of what clients send
+                self._check(kind, length)
+                return [Frame(kind, 0, size, 1, True)]
+        frames: list[Frame] = []
         position = self._carry_on(size, frames) if self._left else 0
         while size - position >= HEADER_SIZE:
             kind, length = HEADER.unpack_from(data, position)

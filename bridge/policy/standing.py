@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bridge.adapter import Action
-from bridge.policy.conditions import BITS
 from bridge.policy.decider import Decider
 from bridge.policy.decision import Decision, Request
 
@@ -27,12 +26,12 @@ class Standing:
     def __init__(self, decider: Decider, request: Request, account: str) -> None:
         self._decider = decider
         self._request = replace(request, account=account)
-        self._remembered: dict[tuple[int, tuple[tuple[str, str], ...]], tuple[float, float, Decision]] = {}
+        self._remembered: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[float, float, Decision]] = {}
 
     def permit(self, action: Action, target: Mapping[str, str], at: float) -> Decision:
         """The decision on one operation at a time in Unix seconds."""
-        items = tuple(target.items())
-        key = (BITS[action], items if len(items) < 2 else tuple(sorted(items)))
+        items = tuple(target.items()) if len(target) < 2 else tuple(sorted(target.items()))
+        key = (action._value_, items)  # a member of an enumeration is slow to hash and to ask for its value
         found = self._remembered.get(key)
         if found is not None and found[0] <= at < found[1]:
             return found[2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -108,3 +110,13 @@ def test_only_plain_integers_are_replaced(text: bytes) -> None:
 
 def test_very_long_texts_are_no_keys() -> None:
     assert shape(b"1" * (MAX_SHAPE + 1)) is None
+
+
+_PLAIN_CONTEXTUAL = re.compile(rb"['\"$\\\x80-\xff\x00]|--|/\*")
+_PLAIN_INTEGER = re.compile(rb"(?<![\w.])[0-9]++(?![\w.])")
+
+
+@given(st.lists(st.sampled_from(b"'\"$\\-/*\x00\x80\xff\n a_1.90"), max_size=12).map(bytes))
+def test_the_quick_patterns_find_what_the_plain_ones_find(text: bytes) -> None:
+    expected = text if _PLAIN_CONTEXTUAL.search(text) else _PLAIN_INTEGER.sub(b"0", text)
+    assert shape(text) == expected
