@@ -1,7 +1,7 @@
 """The two-way pump that all adapters share.
 
-Each direction is one coroutine: receive a chunk, give it to the adapter's function, which sends what it wants to where
-it wants. Awaiting is the back-pressure: while the function waits, that direction is not read.
+Each direction gives its chunks to the adapter's function (``Stream.each``), which sends what it wants where it wants.
+Awaiting is the back-pressure: while the function waits, that direction is not read.
 
 How it ends::
 
@@ -17,9 +17,10 @@ failure, ``race`` would ignore a first failure.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -27,7 +28,7 @@ from twisted.python.failure import Failure
 from bridge.adapter.errors import StreamClosed
 from bridge.adapter.stream import Stream
 
-Pump = Callable[[bytes], Awaitable[None]]
+Pump = Callable[[bytes], Coroutine[Any, Any, None]]
 
 
 class Side(StrEnum):
@@ -110,21 +111,13 @@ class _Both:
             self._over()  # upstream has said all it had, or nobody is left to hear it
 
     async def _pump_all(self, direction: _Direction) -> RelayEnd:
-        receive, pump = direction.source.receive, direction.pump
-        while True:
-            try:
-                data = await receive()
-            except StreamClosed as closed:
-                return RelayEnd(direction.side, str(closed))
-            try:
-                if data:
-                    await pump(data)
-                    continue
-                if direction.at_eof is not None:
-                    await direction.at_eof()
-            except StreamClosed as closed:
-                return RelayEnd(direction.towards, str(closed))
-            return RelayEnd(direction.side)
+        try:
+            cause = await direction.source.each(direction.pump)
+            if not cause and direction.at_eof is not None:
+                await direction.at_eof()
+        except StreamClosed as closed:
+            return RelayEnd(direction.towards, str(closed))
+        return RelayEnd(direction.side, cause)
 
     def _over(self) -> None:
         if not self.done.called:

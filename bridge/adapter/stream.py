@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -65,6 +66,14 @@ class Stream(Protocol):
         """The next bytes as they came, 1 byte to 256 KiB; ``b""`` once at the peer's end of file and ever after.
 
         Raises StreamClosed when the connection broke, TimedOut after ``timeout`` seconds (the stream stays usable).
+        """
+        ...
+
+    async def each(self, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
+        """Gives ``take`` each chunk, in order, one at a time; while it waits, nothing is read.
+
+        Returns "" at the peer's end of file, else the words of the break. Raises what ``take`` raises. The same as a
+        loop over ``receive``, but a ``take`` that does not wait is a plain call.
         """
         ...
 

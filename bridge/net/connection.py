@@ -22,6 +22,7 @@ from bridge.adapter import Address, PeerFault, StreamClosed, TimedOut, TLSFacts,
 from bridge.net.addresses import address_of
 from bridge.net.handing_over import adopt
 from bridge.net.limits import READ_SIZE, TLS_READ_SIZE, StreamLimits
+from bridge.net.started import Started, Take
 from bridge.net.tls import ContextSettings
 from bridge.net.tls_layer import TLSLayer
 
@@ -39,6 +40,7 @@ class Connection:
     __slots__ = (
         "__weakref__",
         "_closing",
+        "_direct",
         "_eof",
         "_fd",
         "_handshake",
@@ -58,6 +60,7 @@ class Connection:
         "_sent_eof",
         "_sock",
         "_stall",
+        "_taker",
         "_tls",
         "_unsendable",
         "tls",
@@ -77,6 +80,8 @@ class Connection:
         self._paused = False
         self._eof = False  # the peer's end of file was seen
         self._receiver: Deferred[bytes] | None = None
+        self._taker: Take | None = None  # gets chunks directly …
+        self._direct: Deferred[Started | None] | None = None  # … until this fires
         self._queue: deque[bytes | memoryview] = deque()
         self._queue_size = 0
         self._senders: list[tuple[int, Deferred[None]]] = []  # (wakes when this little is unsent, waiter)
@@ -146,6 +151,49 @@ class Connection:
             if timer.active():
                 timer.cancel()
 
+    async def each(self, take: Take) -> str:
+        while True:
+            if self._inbox:
+                await take(self._take())
+            elif self._lost or self._closing:
+                return self._lost or "the connection was closed"
+            elif self._eof:
+                return ""
+            else:
+                started = await self._directly(take)
+                if started is not None:
+                    await started
+
+    def _directly(self, take: Take) -> Deferred[Started | None]:
+        """Chunks go to ``take`` as they come, until this fires: with the call that began to wait, or None."""
+        if self._receiver is not None or self._direct is not None:
+            raise RuntimeError("two that receive at once on one stream")
+        self._taker = take
+        self._direct = Deferred(self._direct_cancelled)
+        return self._direct
+
+    def _give(self, take: Take, data: bytes) -> None:
+        call = take(data)
+        try:
+            waiting = call.send(None)
+        except StopIteration:
+            return
+        except BaseException:  # the caller of ``each`` gets it, whatever it is
+            self._leave_direct(Failure())  # type: ignore[no-untyped-call]
+        else:
+            if self._direct is None:  # cancelled or closed by the call itself: nobody is left to go on with it
+                call.close()
+            else:
+                self._leave_direct(Started(call, waiting))
+
+    def _leave_direct(self, result: Started | Failure | None) -> None:
+        direct, self._direct, self._taker = self._direct, None, None
+        if direct is not None:
+            direct.callback(result)  # a Failure becomes the errback
+
+    def _direct_cancelled(self, direct: Deferred[Started | None]) -> None:
+        self._direct = self._taker = None
+
     def unread(self, data: bytes) -> None:
         if not data:
             return
@@ -165,8 +213,10 @@ class Connection:
         return data
 
     def _deliver(self, data: bytes) -> None:
-        receiver = self._receiver
-        if receiver is not None:
+        receiver, take = self._receiver, self._taker
+        if take is not None:
+            self._give(take, data)
+        elif receiver is not None:
             self._receiver = None
             receiver.callback(data)
         elif not self._closing:
@@ -186,6 +236,7 @@ class Connection:
     def _wake_receiver(self, what: bytes | Exception) -> None:
         receiver, self._receiver = self._receiver, None
         if receiver is None:
+            self._leave_direct(None)
             return
         if isinstance(what, bytes):
             receiver.callback(what)

@@ -13,7 +13,7 @@ Ideas:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,6 +113,16 @@ class MemoryStream:
         if self._broken:
             raise StreamClosed(self._broken)
         return b""
+
+    async def each(self, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
+        while True:
+            try:
+                data = await self.receive()
+            except StreamClosed as closed:
+                return str(closed)
+            if not data:
+                return ""
+            await take(data)
 
     def _take(self) -> bytes:
         chunk = self._inbox.popleft()

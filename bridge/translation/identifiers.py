@@ -1,6 +1,7 @@
 """Identifiers and times of events.
 
-An identifier is a ULID: 48 bits of Unix milliseconds and 80 bits of chance, in 26 characters of Crockford's base 32.
+An identifier is a ULID: 48 bits of Unix milliseconds, 60 bits of chance and a counter, in 26 characters of Crockford's
+base 32.
 Within one process they ascend strictly, also when the clock steps back, so that sorting by them is the order in which
 things happened, while the sequence number is the order in which they became durable.
 """
@@ -17,6 +18,7 @@ _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
 _VALUES = {letter: value for value, letter in enumerate(_ALPHABET)}
 _COUNTER_BITS = 20
 _COUNTER_END = 1 << _COUNTER_BITS
+_FIRST_COUNT = secrets.randbits(_COUNTER_BITS - 1)
 
 
 def base32(number: int, length: int) -> str:
@@ -42,7 +44,8 @@ class Identifiers:
         self._lock = threading.Lock()
         self._millisecond = -1
         self._counter = _COUNTER_END
-        self._prefix = ""
+        self._prefix = self._head = self._chance = ""
+        self._high = -1
 
     def next(self) -> tuple[str, int]:
         """A new id and the time of the clock in Unix milliseconds (which the id has too, unless the clock went
@@ -57,9 +60,14 @@ class Identifiers:
 
     def _renew(self, now: int) -> None:
         # A counter that ran out takes the next millisecond: a million ids in one are not to be expected.
-        self._millisecond = max(now, self._millisecond + 1)
-        self._prefix = base32(self._millisecond, 10) + base32(secrets.randbits(60), 12)
-        self._counter = secrets.randbits(_COUNTER_BITS - 1)  # the upper half is left to count in
+        self._millisecond = millisecond = max(now, self._millisecond + 1)
+        high = millisecond >> 10
+        if high != self._high:  # about once a second: chance is dear, and within a second the time tells ids apart
+            self._high = high
+            self._head = base32(high, 8)
+            self._chance = base32(secrets.randbits(60), 12)
+        self._prefix = self._head + _PAIRS[millisecond & 1023] + self._chance
+        self._counter = _FIRST_COUNT  # the upper half is left to count in
 
 
 def timestamp(at: int) -> str:
