@@ -90,7 +90,8 @@ def _why(body: Fields) -> str:
 def _operation(body: Fields) -> str:
     action, result = _part(body, "action"), _part(body, "result")
     verb = str(action.get("verb", "an operation"))
-    what = f"a {verb.split('.', 1)[-1].upper()}"
+    name = verb.split(".", 1)[-1].upper()
+    what = f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
     did = "is about to run" if body.get("phase") == INTENT else _VERBS.get(str(body.get("outcome")), "asked for")
     objects = f" of {', '.join(action['objects'])}" if action.get("objects") else ""
     return f"{_who(body)} {did} {what}{objects} on {_where(body)}{_result(body, result)}"
