@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -215,6 +216,7 @@ def main() -> int:
     if set(sys.argv[1:]) - {"--once"}:
         print("usage: scripts/demo [--once]", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is taken down then too
     here = place.Place()
     try:
         print("Starting a real PostgreSQL and the bridge before it, on loopback …", flush=True)
