@@ -28,6 +28,7 @@ from adapters.postgres.startup import (
     stamped_name,
     upstream_startup,
 )
+from adapters.postgres.statements import ADMIN_SETTINGS
 from adapters.postgres.upstream import UpstreamLogins, forward_cancel
 from bridge.adapter import (
     Action,
@@ -80,6 +81,7 @@ class PostgresAdapter:
             version, wish, credential, ahead = await self._introduce(client, door, opening)
             admission = await door.admit(credential, _request(wish))
             _check_replication(wish, admission, door.system.options)
+            _check_settings(wish, admission)
             upstream, facts, slot = await self._open_upstream(client, door.system, admission, wish, version, ahead)
         except Refused as refused:
             await _told(client, refused)
@@ -201,6 +203,15 @@ def _request(wish: Wish) -> AdmissionRequest:
 def _check_replication(wish: Wish, admission: Admission, options: PostgresOptions) -> None:
     if wish.replication and Action.ADMIN not in admission.actions:
         spoken = Spoken(Reason.NOT_GRANTED, "28000", "replication needs a grant with the action admin")
+        spoken.reference = admission.session
+        raise spoken
+
+
+def _check_settings(wish: Wish, admission: Admission) -> None:
+    """What only ``admin`` may SET cannot be set in the startup packet either."""
+    named = next(filter(ADMIN_SETTINGS.fullmatch, wish.settings), "")
+    if named and Action.ADMIN not in admission.actions:
+        spoken = Spoken(Reason.NOT_GRANTED, "42501", f'"{named}" needs a grant with the action admin')
         spoken.reference = admission.session
         raise spoken
 

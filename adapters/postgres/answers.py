@@ -19,7 +19,7 @@ from adapters.postgres import codec
 from adapters.postgres.codec import Back
 from adapters.postgres.framing import Frame, Framer
 from adapters.postgres.names import Change
-from bridge.adapter import Outcome, Permit, Result
+from bridge.adapter import Outcome, PeerFault, Permit, Result
 
 Record = Callable[[Permit, Outcome], None]
 
@@ -27,6 +27,9 @@ QUERY, PARSE, BIND, CLOSE, DESCRIBE, EXECUTE, SYNC, CALL, REFUSED, COPY_END = "Q
 _CLOSED_BY_READY = frozenset({QUERY, SYNC, CALL})
 ERROR_HEAD = 1024
 """Bytes of an ErrorResponse in which its SQLSTATE stands: it comes third."""
+
+NOT_WHILE_COPYING = "the client sent another message before it ended its COPY"
+"""The server fails the COPY and swallows that message, unless the COPY had failed before: nobody could tell which."""
 
 _NOTED = (Back.BIND_COMPLETE, Back.PARSE_COMPLETE, Back.CLOSE_COMPLETE)
 
@@ -70,6 +73,7 @@ class Answers:
         self._suspended: list[Unit] = []
         self._copying = False  # the server takes copy data, and the client has not said that it is done
         self._copied = 0
+        self._ignoring = False  # the server failed and ignores what comes until the next Sync
         self._maybe = 0  # Syncs that the server swallowed, unless its copy had failed by then
         self.framer = Framer(
             bulk=codec.BACK_BULK,
@@ -79,23 +83,32 @@ class Answers:
         )
         self.status = status
         self.fatal = ""
+        self.rested = True  # everything is answered, and the last answer was ReadyForQuery: all changes are reported
         self.parameters: list[tuple[str, str]] = []  # reports not yet looked at
         self.ready: Callable[[str], None] = lambda status: None
-        self.settled: Callable[[], None] = lambda: None
 
     @property
     def idle(self) -> bool:
         return not self._queue
 
+    @property
+    def copying(self) -> bool:
+        return self._copying
+
     # -- what the client asks ---------------------------------------------------------------------------------------
 
     def expect(self, expected: Expected) -> None:
-        self._queue.append(expected)
+        self.rested = False
+        if self._ignoring:
+            self._abort(expected)
+        else:
+            self._queue.append(expected)
 
     def sync(self) -> None:
         if self._copying:
             self._maybe += 1
         else:
+            self._ignoring = self.rested = False
             self._queue.append(Expected(SYNC))
 
     def copy_data(self, size: int) -> None:
@@ -236,10 +249,9 @@ class Answers:
                 self._copying = False
                 kept += rest[index + 1 :]
                 break
-            if expected.kind == SYNC:
-                self._maybe += 1
-            else:
-                kept.append(expected)
+            if expected.kind != SYNC:
+                raise PeerFault(NOT_WHILE_COPYING)
+            self._maybe += 1
         self._queue = deque(kept)
 
     def _error(self, body: bytes) -> bytes | None:
@@ -269,6 +281,7 @@ class Answers:
         """To the next Sync: nothing before it was executed."""
         while self._queue and self._queue[0].kind != SYNC:
             self._abort(self._queue.popleft())
+        self._ignoring = not self._queue
 
     def _abort(self, expected: Expected) -> None:
         if expected.change is not None:
@@ -293,9 +306,8 @@ class Answers:
             for unit in self._suspended:
                 self._finish(unit, Result.SUCCESS, detail="portal closed before its last row")
             self._suspended.clear()
+        self.rested = not self._queue
         self.ready(status)
-        if not self._queue:
-            self.settled()
 
     def _close(self, expected: Expected) -> None:
         for unit in expected.units[expected.at :]:

@@ -126,7 +126,7 @@ xml_is_well_formed_document xmlagg xmlcomment xmlexists xmlvalidate xpath xpath_
 ADMINISTRATIVE = re.compile(
     r"""
       dblink.* | postgres_fdw_.* | crosstab.* | connectby | xpath_table  # another connection, or a text that is run
-    | (query|table|cursor|schema|database)_to_xml.* | ts_stat                 # run a text, or read whole databases
+    | (query|table|cursor|schema|database)_to_xml.* | ts_stat | ts_rewrite  # run a text, or read databases
     | lo_import | lo_export | pg_read_.* | pg_ls_.* | pg_stat_file            # the server's files
     | pg_file_.* | pg_logdir_ls | pg_current_logfile | pg_hba_file_rules | pg_ident_file_mappings
     | pg_show_all_file_settings
@@ -138,6 +138,16 @@ ADMINISTRATIVE = re.compile(
     """,
     re.VERBOSE,
 )
+
+ONE_ARGUMENT = frozenset(
+    """
+    brin_summarize_new_values gin_clean_pending_list lo_close lo_creat lo_create lo_get lo_tell lo_tell64 lo_unlink
+    nextval pg_advisory_lock pg_advisory_lock_shared pg_advisory_unlock pg_advisory_unlock_shared pg_advisory_xact_lock
+    pg_advisory_xact_lock_shared pg_notify
+    """.split()  # noqa: SIM905
+)
+"""Functions of pg_catalog with an effect that can be called with one argument, and so be written as a column: `(x).f`.
+The administrative ones are known by their pattern. One of the database's own cannot be told from a column here."""
 
 RUNS_TEXT_SCHEMAS = frozenset({"cron", "dblink", "pgagent"})
 """Schemas of extensions whose functions run a text or schedule one."""

@@ -7,7 +7,7 @@ doubt the text is not parsed, and so not permitted short of ``admin``, and its l
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from adapters.postgres.codec import Bind, FunctionCall
@@ -40,23 +40,40 @@ _CODECS = {
 
 
 class Texts:
-    """How the session's statement text reads."""
+    """How the session's statement text reads.
 
-    __slots__ = ("encoding", "standard_strings")
+    Once anything may have changed that, it is known only while nothing is in flight (``rested``): the server reports
+    changes at ReadyForQuery, and what is in flight may toggle them, a ROLLBACK just as a prepared SET.
+    """
+
+    __slots__ = ("_reported", "_touched", "encoding", "rested")
 
     def __init__(self, parameters: Mapping[str, str]) -> None:
         self.encoding = parameters.get("client_encoding", "SQL_ASCII").upper()
-        self.standard_strings: bool | None = parameters.get("standard_conforming_strings", "on") == "on"
+        self._reported = parameters.get("standard_conforming_strings", "on") == "on"
+        self._touched = not self._reported
+        self.rested: Callable[[], bool] = lambda: True
 
     def parameter(self, name: str, value: str) -> None:
         if name == "client_encoding":
+            self._touched = self._touched or self.encoding != value.upper()
             self.encoding = value.upper()
         elif name == "standard_conforming_strings":
-            self.standard_strings = value == "on"
+            self._reported = value == "on"
+            self._touched = self._touched or not self._reported
 
     def doubt(self) -> None:
-        """A statement that may change the string mode is under way; ParameterStatus will tell."""
-        self.standard_strings = None
+        """A statement that may change how text reads is in this session."""
+        self._touched = True
+
+    @property
+    def doubtful(self) -> bool:
+        return self._touched and not self.rested()
+
+    @property
+    def standard_strings(self) -> bool | None:
+        """standard_conforming_strings; None: not known."""
+        return None if self.doubtful else self._reported
 
     @property
     def plain(self) -> bool:
@@ -70,7 +87,7 @@ class Texts:
         if text.isascii():
             return text.decode("ascii")
         codec = _CODECS.get(self.encoding)
-        if codec is None:
+        if codec is None or self.doubtful:
             return None
         try:
             return text.decode(codec)

@@ -69,7 +69,6 @@ class Session:
         self._texts = Texts(login.parameters)
         self._watch = guard.Watch(admission.stamp, login.parameters, admission.actions)
         self._answers = Answers(admission.outcome, login.transaction_status)
-        self._answers.settled = self._settled
         self._waiting: Deferred[None] | None = None
         self._notices: list[bytes] = []
         self._outgoing: list[bytes | memoryview] = []
@@ -177,7 +176,7 @@ class Session:
         out = answers.receive(data)
         if answers.parameters:
             self._look_at_parameters()
-        if answers.idle:
+        if answers.idle:  # after the reports were looked at: whoever waited builds on them
             self._slot.busy = False
             self._settled()
         if len(out) == 1:

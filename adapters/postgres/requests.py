@@ -20,6 +20,7 @@ from adapters.postgres.answers import (
     CLOSE,
     DESCRIBE,
     EXECUTE,
+    NOT_WHILE_COPYING,
     PARSE,
     QUERY,
     REFUSED,
@@ -33,7 +34,7 @@ from adapters.postgres.lexer import shape
 from adapters.postgres.names import ALL, Change, Doubt, Names
 from adapters.postgres.operations import LARGE_OBJECTS, Describing, KeptOperations, Prepared, Texts
 from adapters.postgres.refusals import Spoken, error_message
-from adapters.postgres.statements import EMPTY, RENAMES, STRINGS, UNPARSED, Statement
+from adapters.postgres.statements import EMPTY, RENAMES, STRINGS, UNPARSED, Statement, depend_on_integers
 from adapters.postgres.worker import Classifier
 from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Permit, Reason, Refused, Result
 
@@ -43,6 +44,9 @@ DROP = b""
 
 FAILS = b"identity_bridge refused a statement"
 """No SQL: the server answers it with a syntax error, and its log shows where a statement was refused."""
+
+MAX_NAME = 63
+"""NAMEDATALEN - 1: the server cuts names there, so that two longer ones may be one to it."""
 
 MAX_NAMES = 10_000
 """Prepared statements and portals remembered per session; a client that makes more is not a client."""
@@ -95,6 +99,7 @@ class Requests:
         self._skipping = False
         self.terminated = False
         answers.ready = self._ready
+        texts.rested = lambda: answers.rested
 
     # -- dispatch -----------------------------------------------------------------------------------------------------
 
@@ -104,6 +109,8 @@ class Requests:
         Raises PeerFault for what no server would take either.
         """
         kind = frame.kind
+        if kind in (Front.SYNC, Front.FLUSH) and frame.end - frame.start != codec.HEADER_SIZE:
+            raise BrokenProtocol("a Sync or Flush has a body")
         if kind == Front.SYNC:
             self._skipping = False
             self._batch += 1
@@ -114,6 +121,8 @@ class Requests:
             return None
         if self._skipping:
             return DROP
+        if self._answers.copying and kind not in _WHILE_COPYING:
+            raise BrokenProtocol(NOT_WHILE_COPYING)
         body = buffer[frame.start + 5 : frame.end]
         try:
             if kind == Front.QUERY:
@@ -157,7 +166,8 @@ class Requests:
         statements = await self._classify(text, key, whole)
         operations = self._describing.operations(text, statements)
         plain = not any(statement.name or statement.flags for statement in statements)
-        if key is not None and plain and self._describing.repeatable:
+        keepable = key == text or not depend_on_integers(statements)
+        if key is not None and plain and keepable and self._describing.repeatable:
             self._kept.put(self._scope, key, tuple(operations))
         if plain and not self._read_only:
             return await self._permitted(operations, ())
@@ -198,7 +208,8 @@ class Requests:
     # -- extended -----------------------------------------------------------------------------------------------------
 
     async def _parse(self, body: bytes, whole: bool) -> bytes | None:
-        name, text = _parse_head(body, whole)
+        raw, text = _parse_head(body, whole)
+        name = self._name(raw)
         key = shape(text) if self._texts.plain else None
         statements = await self._classify(text, key, whole)
         if len(statements) > 1:
@@ -214,7 +225,7 @@ class Requests:
         self._answers.expect(Expected(PARSE, change=change))  # type: ignore[arg-type]
         if RENAMES in statement.flags:
             parse = codec.parse_parse(body)
-            return codec.parse_message(name, self._renamed(text, statements), parse.types)
+            return codec.parse_message(raw, self._renamed(text, statements), parse.types)
         return None
 
     async def _bind(self, body: bytes, whole: bool) -> bytes | None:
@@ -224,6 +235,7 @@ class Requests:
             portal_name, statement_name = bind.portal, bind.statement
         else:
             portal_name, statement_name = _two_names(body, "Bind")
+        portal_name, statement_name = self._name(portal_name), self._name(statement_name)
         prepared = await self._resolve(self._statements, statement_name)
         self._replacing(portal_name)
         if len(self._portals.known) >= MAX_NAMES and portal_name not in self._portals.known:
@@ -239,12 +251,13 @@ class Requests:
 
     async def _close(self, body: bytes, whole: bool) -> bytes | None:
         named = codec.parse_named(body)
+        name = self._name(named.name)
         change: Change[object]
         if named.which == "S":
-            change = self._statements.change(named.name, None, self._batch)  # type: ignore[assignment]
+            change = self._statements.change(name, None, self._batch)  # type: ignore[assignment]
         else:
-            self._replacing(named.name)
-            change = self._portals.change(named.name, None, self._batch)  # type: ignore[assignment]
+            self._replacing(name)
+            change = self._portals.change(name, None, self._batch)  # type: ignore[assignment]
         self._answers.expect(Expected(CLOSE, change=change))
         return None
 
@@ -255,7 +268,7 @@ class Requests:
 
     async def _execute(self, body: bytes, whole: bool) -> bytes | None:
         execute = codec.parse_execute(body)
-        portal = await self._resolve(self._portals, execute.portal)
+        portal = await self._resolve(self._portals, self._name(execute.portal))
         if portal is not None and portal.unit is not None:  # goes on where a row limit stopped it
             self._answers.expect(Expected(EXECUTE, (portal.unit,)))
             return None
@@ -334,7 +347,13 @@ class Requests:
         return None if isinstance(value, Doubt) else value
 
     async def _by_name(self, statement: Statement, operation: Operation) -> Operation:
-        """SQL's EXECUTE does what its prepared statement does."""
+        """SQL's EXECUTE does what its prepared statement does, and FETCH runs what is only bound so far."""
+        if statement.verb in ("sql.fetch", "sql.move"):
+            portal = await self._resolve(self._portals, statement.name.encode())
+            bound = portal.prepared if portal is not None else None
+            if bound is None or bound.operation.verb == "sql.declare":  # the log has a cursor's text since its DECLARE
+                return operation
+            return self._describing.executed(bound, operation)
         if statement.verb != "sql.execute":
             return operation
         prepared = await self._resolve(self._statements, statement.name.encode())
@@ -372,16 +391,35 @@ class Requests:
         if not whole:
             return (UNPARSED,)
         decoded = self._texts.decode(text)
+        if decoded is None and self._texts.doubtful:
+            await self._quiet()
+            decoded = self._texts.decode(text)
         statements = await self._classifier.classify(text, decoded, key)
-        if any(STRINGS in statement.flags for statement in statements) and not self._read_only:
-            self._texts.doubt()
+        for statement in statements:
+            if STRINGS in statement.flags:
+                self._texts.doubt()
+            if not statement.name.isascii() and len(statement.name.encode()) > MAX_NAME - 4:
+                raise PeerFault("a name of this length must be ASCII")  # the server's encoding says where it is cut
         return statements
+
+    def _name(self, raw: bytes) -> bytes:
+        """The name of a statement or portal, as names in SQL are kept here."""
+        if len(raw) > MAX_NAME or raw == ALL:
+            raise PeerFault(f"the name of a statement or portal is `*` or longer than {MAX_NAME} bytes")
+        if raw.isascii():
+            return raw
+        decoded = self._texts.decode(raw)
+        if decoded is None or len(decoded.encode()) > MAX_NAME:
+            raise PeerFault("the name of a statement or portal cannot be read in the session's encoding")
+        return decoded.encode()
 
     def _renamed(self, text: bytes, statements: tuple[Statement, ...]) -> bytes:
         decoded = self._texts.decode(text)
         assert decoded is not None  # it was parsed
         return self._texts.encode(guard.with_renamings(decoded, statements, self._admission.stamp))
 
+
+_WHILE_COPYING = (Front.COPY_DONE, Front.COPY_FAIL, Front.FLUSH)
 
 _KINDS = {
     Front.PARSE: Requests._parse,

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.postgres.functions import ADMINISTRATIVE, READING, RUNS_TEXT_SCHEMAS, SET_CONFIG
+from adapters.postgres.functions import ADMINISTRATIVE, ONE_ARGUMENT, READING, RUNS_TEXT_SCHEMAS, SET_CONFIG
 from bridge.adapter import Action
 
 Tree = Mapping[str, Any]
@@ -41,7 +41,7 @@ _PINNED_SETTINGS = frozenset(
     }
 )
 _LEXICAL_SETTINGS = frozenset({"standard_conforming_strings", "backslash_quote", "client_encoding", "names"})
-_ADMIN_SETTINGS = re.compile(
+ADMIN_SETTINGS = re.compile(
     r"log_.*|session_replication_role|.*preload_libraries|dynamic_library_path|allow_system_table_mods"
     r"|zero_damaged_pages|ignore_.*|debug_.*|trace_.*|pgaudit\..*|auto_explain\..*|local_preload_libraries|temp_file_limit|track_.*"
 )
@@ -74,6 +74,12 @@ _ORDER = (Action.READ, Action.WRITE, Action.ADMIN)
 
 def stronger(left: Action, right: Action) -> Action:
     return max(left, right, key=_ORDER.index)
+
+
+def depend_on_integers(statements: tuple[Statement, ...]) -> bool:
+    """What is known about one text does not hold for another that differs in integers: `SET … = 0` is not `= 1`, and
+    statements behind a longer number start elsewhere."""
+    return len(statements) > 1 or statements[0].verb == "sql.set"
 
 
 # -- tables of statements ---------------------------------------------------------------------------------------------
@@ -191,6 +197,8 @@ class _Reading:
         if known is not None:
             self.verb, action = known
             self.raise_to(action)
+            if kind in _WRITING:
+                self._write(node)
             special = getattr(self, f"_{_snake(kind)}", None)
             if special is not None:
                 special(node)
@@ -251,7 +259,7 @@ class _Reading:
             self.verb = "sql.execute"
 
     def _prepare_stmt(self, node: Tree) -> None:
-        self.name = node["name"]
+        self.name = _named(node["name"])
         ((kind, query),) = node["query"].items()
         inner = _Reading()
         inner.statement(kind, query)
@@ -265,23 +273,23 @@ class _Reading:
         self.flags |= inner.flags
 
     def _execute_stmt(self, node: Tree) -> None:
-        self.name = node["name"]
+        self.name = _named(node["name"])
         self.visit(node)
 
     def _deallocate_stmt(self, node: Tree) -> None:
-        self.name = node.get("name") or "*"
+        self.name = _named(node.get("name", "")) or "*"
 
     def _declare_cursor_stmt(self, node: Tree) -> None:
-        self.name = node["portalname"]
+        self.name = _named(node["portalname"])
         self.visit(node)
 
     def _fetch_stmt(self, node: Tree) -> None:
-        self.name = node["portalname"]
+        self.name = _named(node["portalname"])
         if node.get("ismove"):
             self.verb = "sql.move"
 
     def _close_portal_stmt(self, node: Tree) -> None:
-        self.name = node.get("portalname") or "*"
+        self.name = _named(node.get("portalname", "")) or "*"
 
     def _discard_stmt(self, node: Tree) -> None:
         # DISCARD ALL resets the session to what it was at login, our stamp included; poolers and Npgsql rely on it.
@@ -345,7 +353,7 @@ class _Reading:
             if not on and not _already(name, value):
                 self.raise_to(Action.WRITE)
                 self.flags.add(PINNED)
-        elif _ADMIN_SETTINGS.fullmatch(name):
+        elif ADMIN_SETTINGS.fullmatch(name):
             self.raise_to(Action.ADMIN)
         if name in _LEXICAL_SETTINGS:
             self.flags.add(STRINGS)
@@ -367,7 +375,7 @@ class _Reading:
 
     def _visit(self, kind: str, value: Tree) -> None:
         if kind in _WRITING:
-            self.raise_to(Action.WRITE)
+            self._write(value)
         if kind == "FuncCall":
             self._function(value)
         elif kind == "LockingClause":
@@ -375,7 +383,15 @@ class _Reading:
         elif kind == "CommonTableExpr":
             self.common.add(value["ctename"])
         elif kind == "A_Expr":
-            self._operator(value)
+            self._operator(value.get("name", ()))
+        elif kind == "SubLink":
+            self._operator(value.get("operName", ()))
+        elif kind == "SortBy":
+            self._operator(value.get("useOp", ()))
+        elif kind == "A_Indirection":
+            self._fields(value.get("indirection", ()))
+        elif kind == "ColumnRef":
+            self._fields(value["fields"][1:])
         if isinstance(value, dict):
             if "intoClause" in value:
                 self._into(value["intoClause"])
@@ -391,8 +407,23 @@ class _Reading:
             schema = value.get("schemaname")
             self.relations[f"{schema}.{name}" if schema else name] = None
 
-    def _operator(self, value: Tree) -> None:
-        names = [part.get("String", {}).get("sval", "") for part in value.get("name", ())]
+    def _write(self, value: Tree) -> None:
+        self.raise_to(Action.WRITE)
+        if value.get("relation", {}).get("relname") == "pg_settings":  # an UPDATE of this view calls set_config
+            self.raise_to(Action.ADMIN)
+            self.flags |= {STAMP, PINNED, STRINGS}
+
+    def _fields(self, parts: Any) -> None:
+        """`(x).f` and `x.f` call f(x) where x has no column of that name (manual 8.16.5), also when x is no row."""
+        for part in parts:
+            name = part.get("String", {}).get("sval", "")
+            strong = ADMINISTRATIVE.fullmatch(name)
+            if strong or name in ONE_ARGUMENT:
+                self.raise_to(Action.ADMIN if strong else Action.WRITE)
+                self.functions[name] = None
+
+    def _operator(self, parts: Any) -> None:
+        names = [part.get("String", {}).get("sval", "") for part in parts]
         if len(names) > 1 and names[0] != "pg_catalog":
             self.functions[".".join(names)] = None
             self.raise_to(Action.WRITE)
@@ -420,6 +451,13 @@ class _Reading:
         if name.lower() == "application_name":
             self.flags.add(STAMP)
         self._setting(name.lower(), value or "", returning=False)
+
+
+def _named(name: str) -> str:
+    """The name of a statement or cursor. `*` stands for all of them, so nothing can be called so."""
+    if name == "*":
+        raise _NotUnderstood(name)
+    return name
 
 
 def _already(name: str, value: str) -> bool:

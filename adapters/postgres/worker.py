@@ -27,7 +27,7 @@ from twisted.internet.defer import DeferredLock
 
 from adapters.postgres import parser_child
 from adapters.postgres.operations import KeptOperations
-from adapters.postgres.statements import EMPTY, RENAMES, UNPARSED, Statement
+from adapters.postgres.statements import EMPTY, RENAMES, UNPARSED, Statement, depend_on_integers
 from bridge.adapter import Action
 
 MAX_PARSED = 256 * 1024
@@ -153,7 +153,8 @@ class Classifier:
         if known is not None:
             return known
         statements = await self._parse(decoded)
-        if key is not None and statements is not _NOT_UNDERSTOOD and not any(RENAMES in s.flags for s in statements):
+        keepable = statements is not _NOT_UNDERSTOOD and not any(RENAMES in s.flags for s in statements)
+        if key is not None and keepable and (key == text or not depend_on_integers(statements)):
             self._cache[key] = statements
             if len(self._cache) > CACHED:
                 self._cache.popitem(last=False)

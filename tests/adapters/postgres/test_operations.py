@@ -37,9 +37,13 @@ def test_backslashes_are_in_doubt_unless_strings_are_standard() -> None:
     assert texts(strings="off").decode(b"select '\\'") is None
     session = texts()
     session.doubt()
+    assert session.decode(b"select '\\'") == "select '\\'"  # nothing is in flight
+    session.rested = lambda: False
     assert session.decode(b"select '\\'") is None
     assert not session.plain
     session.parameter("standard_conforming_strings", "on")
+    assert not session.plain  # what is in flight may turn it off again
+    session.rested = lambda: True
     assert session.plain
 
 
