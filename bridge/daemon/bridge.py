@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
@@ -20,19 +20,22 @@ from bridge.admission.system import Core, System
 from bridge.config import Config, difference, load
 from bridge.daemon import conversion
 from bridge.daemon.issuers import Issuers
-from bridge.daemon.opening import Storage, record_load
+from bridge.daemon.opening import Storage, declared_changes, record_failure, record_intent, record_load
 from bridge.discovery import find_adapters
 from bridge.net.connection import Connection
 from bridge.net.dialer import Dialer
 from bridge.net.listener import Accepted, Listener
 from bridge.net.tls import ServerTLS
-from bridge.storage import ThreadPool
+from bridge.storage import StorageError, ThreadPool
 from bridge.translation.record import Event
 from bridge.translation.recovery import in_thread_close_open
 from bridge.translation.sql import SQLLog
 
 REVIEW_INTERVAL = 1.0
 """Seconds between looks at expiry, idleness and changes of the registry: a revocation bites within it."""
+
+LAST_WORDS = 5.0
+"""Seconds at a shutdown for goodbyes and their grace, when the sessions have been cut."""
 
 VAULT_THREADS = 4
 ADAPTER_THREADS = 4
@@ -59,16 +62,21 @@ class Bridge:
         self.systems: dict[str, System] = {}
         self._reviewing = LoopingCall(self._review)
         self._reviewing.clock = reactor
-        self._draining: list[Deferred[None]] = []
+        self._retired: list[Listener] = []
+        self._retired_adapters: list[Adapter] = []
+        self._reloading = DeferredLock()
+        self._stopping = False
         self._looking = False
         self.core = self._core(config)
 
     def _core(self, config: Config) -> Core:
         directory = self.storage.registry.in_thread_directory()
+        verifier, sources = self.issuers.prepare(config, self.storage.issuer, lambda: self.core.directory)
+        self.issuers.take(sources)
         vaults: dict[str, Vault] = {"env": EnvironmentVault(), "file": FileVault(), "store": self.storage.store}
         return Core(
             log=self.translation,
-            verifier=self.issuers.verifier(config, self.storage.issuer, lambda: self.core.directory),
+            verifier=verifier,
             certificates=self.issuers.certificates(config),
             directory=directory,
             deny_list=self.storage.deny_list,
@@ -99,28 +107,31 @@ class Bridge:
         if sessions or operations:
             self.log.warn("closed {sessions} sessions that the last stop left open", sessions=sessions)
         await self.translation.record(record_load(self.config))
+        await self._declare(self.config)
+        await self.take_registry()
         self.issuers.start()
         tls = conversion.server_tls(self.config)
         self.systems = {name: self._system(self.config, name, tls) for name in self.config.systems}
         for name in self.systems:
             self._start_adapter(name)
-        self._listen(self.config)
+        self.listeners = self._opened(self.config)
         self._reviewing.start(REVIEW_INTERVAL, now=False).addErrback(self._review_failed)
         self.ready = True
 
     async def stop(self) -> None:
         """Stops accepting, waits ``drain`` for sessions to end, tells the rest, writes the end of everything."""
-        self.ready = False
+        self.ready, self._stopping = False, True
         for listener in self.listeners.values():
             listener.stop_accepting()
         await self._drain(self.config.bridge.drain)
         self.core.live.cut(lambda session: True, Reason.SHUTDOWN, "")
-        await self._drain(5.0)
-        for listener in self.listeners.values():
+        await self._drain(LAST_WORDS)
+        for listener in self._every_listener():
             listener.cancel_all()
+        await self._drain(0.0)
         if self._reviewing.running:
             self._reviewing.stop()
-        for adapter in self._adapters.values():
+        for adapter in (*self._adapters.values(), *self._retired_adapters):
             adapter.stop()
         self.issuers.stop()
         await self.translation.stop()
@@ -128,10 +139,16 @@ class Bridge:
             await pool.stop(grace=2.0)
 
     async def _drain(self, seconds: float) -> None:
-        for listener in list(self.listeners.values()):
+        """Waits until no connection lives, ``seconds`` at most in all."""
+        end = self.reactor.seconds() + seconds
+        for listener in self._every_listener():
             waiting = Deferred.fromCoroutine(listener.drained())
-            waiting.addTimeout(max(seconds, 0.01), self.reactor, onTimeoutCancel=lambda result, timeout: None)
+            left = max(end - self.reactor.seconds(), 0.01)
+            waiting.addTimeout(left, self.reactor, onTimeoutCancel=lambda result, timeout: None)
             await waiting
+
+    def _every_listener(self) -> list[Listener]:
+        return [*self.listeners.values(), *self._retired]
 
     # -- systems and listeners
 
@@ -162,16 +179,22 @@ class Bridge:
         )
 
     def _start_adapter(self, name: str) -> None:
+        """The one before it, if any, serves the sessions that it has."""
+        if name in self._adapters:
+            self._retired_adapters.append(self._adapters[name])
         adapter = self._adapter_types[self.config.systems[name].protocol]()
         adapter.start(self._adapter_pool.run)
         self._adapters[name] = adapter
 
-    def _listen(self, config: Config) -> None:
-        """Opens the listeners that are new, closes those that are gone; sessions of both live on."""
-        wanted = {(name, address) for name, system in config.systems.items() for address in system.listen}
-        for key in self.listeners.keys() - wanted:
-            self.listeners.pop(key).stop_accepting()
-        for name, address in sorted(wanted - self.listeners.keys(), key=str):
+    def _opened(self, config: Config) -> dict[tuple[str, Address], Listener]:
+        """The listeners that ``config`` wants and that are not there yet, accepting; all or none. Raises OSError.
+
+        An address that goes from one system to another is left out until its listener is closed.
+        """
+        held = {address for _, address in self.listeners}
+        wanted = {(name, address) for name, address in _addresses(config) if address not in held}
+        opened: dict[tuple[str, Address], Listener] = {}
+        for name, address in sorted(wanted, key=str):
             listener = Listener(
                 self.reactor,
                 address,
@@ -180,12 +203,29 @@ class Bridge:
                 stream_limits=conversion.stream_limits(config),
                 turned_away=lambda reason, system=name: self._turned_away(system, reason),  # type: ignore[misc]
             )
-            listener.start()
-            self.listeners[name, address] = listener
+            try:
+                listener.start()
+            except OSError:
+                _close(opened)
+                raise
+            opened[name, address] = listener
+        return opened
+
+    def _close_others(self, config: Config) -> None:
+        """Closes the listeners that ``config`` no longer has; their sessions live on."""
+        wanted = _addresses(config)
+        self._retired = [listener for listener in self._retired if listener.open]
+        for key in self.listeners.keys() - wanted:
+            listener = self.listeners.pop(key)
+            listener.stop_accepting()
+            self._retired.append(listener)
 
     def _server(self, name: str) -> Callable[[Connection, Accepted], Any]:
         async def serve(client: Connection, accepted: Accepted) -> None:
-            await attend(self.core, self.systems[name], self._adapters[name], client, accepted.authenticated)
+            system = self.systems.get(name)
+            if system is None:
+                return  # opened for a configuration that is not taken yet, or closed with one that was
+            await attend(self.core, system, self._adapters[name], client, accepted.authenticated)
 
         return serve
 
@@ -198,6 +238,11 @@ class Bridge:
     # -- changes
 
     async def reload(self) -> list[dict[str, Any]]:
+        """See ``_reload``; one after the other."""
+        changes: list[dict[str, Any]] = await self._reloading.run(self._reload)
+        return changes
+
+    async def _reload(self) -> list[dict[str, Any]]:
         """Takes the file again, wholly or not at all; returns what changed.
 
         What needs a restart (the bridge's name, its state directory) must not change.
@@ -210,11 +255,17 @@ class Bridge:
         tls = conversion.server_tls(new)
         systems = {name: self._system(new, name, tls) for name in new.systems}
         policy = conversion.policy(new)
-        verifier = self.issuers.verifier(new, self.storage.issuer, lambda: self.core.directory)
+        verifier, sources = self.issuers.prepare(new, self.storage.issuer, lambda: self.core.directory)
         certificates = self.issuers.certificates(new)
-        await self._adapter_pool.run(self.storage.sync_declared, new)
-        await self.translation.record(record_load(new, self.config))
+        opened = self._opened(new)
+        try:
+            request = await self._declare_recorded(new)
+        except BaseException:
+            _close(opened)
+            raise
+        # Nothing below waits or fails before all of it is taken.
         old, self.config = self.config, new
+        self.translation.keep(record_load(new, old, request))
         changed = [name for name in systems if name not in old.systems or _protocol(old, name) != _protocol(new, name)]
         self.systems = systems
         for name in changed:
@@ -223,14 +274,37 @@ class Bridge:
         core.policy, core.verifier, core.certificates = policy, verifier, certificates
         core.sessions_per_agent = new.limits.sessions_per_agent
         core.replay.mode = new.credentials.replay
+        self.issuers.take(sources)
         self.issuers.start()
-        self._listen(new)
+        self.listeners.update(opened)
+        self._close_others(new)
+        try:
+            self.listeners.update(self._opened(new))
+        except OSError as error:
+            self.log.critical("an address that changed its system cannot be opened again: {cause}", cause=str(error))
         await self.take_registry()
         return changes
 
+    async def _declare_recorded(self, new: Config) -> str:
+        """Takes what the file declares between an intent and its outcome; returns the intent's id."""
+        request = self.translation.identifiers.next()[0]
+        await self.translation.record(record_intent(new, request))
+        try:
+            await self._declare(new)
+        except (BridgeError, StorageError) as failure:
+            self.translation.keep(record_failure(new, request, str(failure)))
+            raise
+        return request
+
+    async def _declare(self, config: Config) -> None:
+        for event in declared_changes(config, await self._adapter_pool.run(self.storage.sync_declared, config)):
+            self.translation.keep(event)
+
     async def take_registry(self) -> int:
         """Takes the present registry and deny list; returns how many live sessions ended because of it."""
-        self.core.directory = await self._adapter_pool.run(self.storage.registry.in_thread_directory)
+        directory = await self._adapter_pool.run(self.storage.registry.in_thread_directory)
+        if directory.version >= self.core.directory.version:  # else one that was read later is there already
+            self.core.directory = directory
         await self._adapter_pool.run(self.storage.deny_list.in_thread_load)
         return self._end_refused()
 
@@ -272,11 +346,20 @@ class Bridge:
         self.core.live.cut(lambda session: True, Reason.LOG_UNAVAILABLE, why)
 
     def _log_recovered(self) -> None:
-        self.ready = True
+        self.ready = not self._stopping
         self.log.warn("the translation log can be written again")
 
     def _keys_changed(self, event: Event) -> None:
         self.translation.keep(event)
+
+
+def _addresses(config: Config) -> set[tuple[str, Address]]:
+    return {(name, address) for name, system in config.systems.items() for address in system.listen}
+
+
+def _close(opened: Mapping[tuple[str, Address], Listener]) -> None:
+    for listener in opened.values():
+        listener.stop_accepting()
 
 
 class RestartNeeded(BridgeError):

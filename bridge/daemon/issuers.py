@@ -23,6 +23,8 @@ from bridge.translation import facts
 from bridge.translation.record import Event
 from bridge.translation.vocabulary import KEY_CHANGE
 
+Sources = dict[str, tuple[IssuerSettings, KeySource]]
+
 CERTIFICATE_ISSUER = "certificate"
 
 
@@ -38,26 +40,39 @@ class Issuers:
     def __init__(self, reactor: Any, changed: Callable[[Event], None]) -> None:
         self._reactor = reactor
         self._changed = changed
-        self._sources: dict[str, tuple[IssuerSettings, KeySource]] = {}
+        self._sources: Sources = {}
 
-    def verifier(self, config: Config, builtin: BuiltinIssuer, directory: Callable[[], Directory]) -> JWTVerifier:
-        """Raises KeysMisconfigured, ValueError."""
+    def prepare(
+        self, config: Config, builtin: BuiltinIssuer, directory: Callable[[], Directory]
+    ) -> tuple[JWTVerifier, Sources]:
+        """The verifier for a configuration, and its sources for ``take``; nothing changes before that.
+
+        Raises KeysMisconfigured, ValueError.
+        """
         records = conversion.issuers(config, builtin)
-        sources = {one.name: self._source(one, builtin) for one in records if one.profile != "agent-key"}
-        for name in self._sources.keys() - sources.keys():
-            self._sources.pop(name)[1].stop()
+        held = {one.name: (one, self._source(one, builtin)) for one in records if one.profile != "agent-key"}
+        sources = {name: source for name, (_, source) in held.items()}
 
         def agent_keys(agent: str) -> tuple[str, ...]:
             found = directory().by_id(agent)
             return found.public_keys if found else ()
 
-        return JWTVerifier(
+        verifier = JWTVerifier(
             records,
             sources,
             bridge_audience=conversion.bridge_audience(config),
             is_agent=lambda issuer, claims: directory().knows(issuer, claims),
             agent_keys=agent_keys,
         )
+        return verifier, held
+
+    def take(self, prepared: Sources) -> None:
+        """From now on these sources serve; those that are not among them stop."""
+        kept = {id(source) for _, source in prepared.values()}
+        for _, source in self._sources.values():
+            if id(source) not in kept:
+                source.stop()
+        self._sources = prepared
 
     def certificates(self, config: Config) -> Callable[[tuple[bytes, ...], float], VerifiedCredential]:
         """For client certificates, whose path the TLS layer has checked against ``tls.client_ca``."""
@@ -69,11 +84,7 @@ class Issuers:
         known = self._sources.get(settings.name)
         if known is not None and known[0] == settings and not settings.keys.jwks_file:
             return known[1]
-        if known is not None:
-            known[1].stop()
-        source = self._new_source(settings, builtin)
-        self._sources[settings.name] = (settings, source)
-        return source
+        return self._new_source(settings, builtin)
 
     def _new_source(self, settings: IssuerSettings, builtin: BuiltinIssuer) -> KeySource:
         if settings.profile == "builtin":

@@ -9,13 +9,14 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
 from bridge import __version__
-from bridge.adapter import Check, Reason, Refused
+from bridge.adapter import BridgeError, Check, Reason, Refused
 from bridge.admission.session import Session
 from bridge.admission.survey import granted_targets, survey
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor
-from bridge.config import ConfigErrors
 from bridge.daemon.bridge import Bridge
+from bridge.storage import StorageError
+from bridge.translation.log import LogUnavailable
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class LiveBridge:
     def reload(self, actor: Actor) -> dict[str, Any]:
         try:
             changes = self._wait(self._bridge.reload)
-        except ConfigErrors as errors:
+        except (BridgeError, LogUnavailable, StorageError, OSError, ValueError) as errors:
             raise CommandFailed(f"nothing was changed:\n{errors}", status=409) from None
         warnings = [str(problem) for problem in self._bridge.config.warnings]
         return {"changes": changes, "digest": self._bridge.config.digest, "warnings": warnings}

@@ -14,12 +14,16 @@ from zope.interface import implementer
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)*")
 _SECRET_FIELDS = re.compile(r"pass(word|wd|phrase)|secret|token$|authorization|cookie", re.IGNORECASE)
 _PLAIN = (str, int, float, bool)
-MAX_LINE = 32 * 1024
+MAX_TEXT = 8 * 1024  # characters of one field; a line stays whole JSON
 
 
 def redact(text: str) -> str:
     """``text`` with everything that looks like a JWT taken out."""
     return _TOKEN.sub("<token>", text) if "eyJ" in text else text
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text)} characters)"
 
 
 @implementer(ILogObserver)
@@ -34,13 +38,13 @@ class JSONObserver:
             "ts": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(event["log_time"])) + "Z",
             "level": getattr(event.get("log_level"), "name", "info"),
             "from": event.get("log_namespace", ""),
-            "text": redact(formatEvent(event)),
+            "text": _short(redact(formatEvent(event))),
         }
-        line.update((name, _value(name, value)) for name, value in event.items() if _shown(name, value))
+        line = {**{name: _value(name, value) for name, value in event.items() if _shown(name, value)}, **line}
         failure = event.get("log_failure")
         if failure is not None:
-            line["traceback"] = redact(failure.getTraceback(elideFrameworkCode=True))
-        self._out.write(json.dumps(line, ensure_ascii=False)[:MAX_LINE] + "\n")
+            line["traceback"] = _short(redact(failure.getTraceback(elideFrameworkCode=True)))
+        self._out.write(json.dumps(line) + "\n")
         self._out.flush()
 
 
@@ -58,7 +62,7 @@ class TextObserver:
         failure = event.get("log_failure")
         if failure is not None:
             text += "\n" + redact(failure.getTraceback(elideFrameworkCode=True))
-        self._out.write(f"{stamp} {level:8} {text}\n"[:MAX_LINE])
+        self._out.write(f"{stamp} {level:8} {_short(text)}\n")
         self._out.flush()
 
 
@@ -69,7 +73,7 @@ def _shown(name: str, value: Any) -> bool:
 def _value(name: str, value: Any) -> Any:
     if _SECRET_FIELDS.search(name):
         return "<secret>"
-    return redact(value) if isinstance(value, str) else value
+    return _short(redact(value)) if isinstance(value, str) else value
 
 
 def begin(log_format: str) -> None:

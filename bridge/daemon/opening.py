@@ -24,8 +24,8 @@ from bridge.translation import facts
 from bridge.translation.appending import in_thread_append
 from bridge.translation.log import LogUnavailable
 from bridge.translation.reading import LogReader
-from bridge.translation.record import Event
-from bridge.translation.vocabulary import CONFIG_CHANGE
+from bridge.translation.record import Event, IndexKeys
+from bridge.translation.vocabulary import CONFIG_CHANGE, FAILURE, INTENT, OUTCOME, PENDING, REGISTRY_CHANGE
 
 
 class StateUnusable(BridgeError):
@@ -40,6 +40,7 @@ class Storage:
     deny_list: DenyList
     store: Store
     issuer: BuiltinIssuer
+    registry_engine: Engine
     log_engine: Engine
     reading_engine: Engine
 
@@ -52,7 +53,7 @@ class Storage:
         return self.registry.in_thread_sync_declared(config.owners, config.agents)
 
     def dispose(self) -> None:
-        for engine in (self.log_engine, self.reading_engine):
+        for engine in (self.registry_engine, self.log_engine, self.reading_engine):
             engine.dispose()
 
 
@@ -77,6 +78,7 @@ def open_storage(config: Config) -> Storage:
         deny_list=DenyList(registry_engine, now=time.time),
         store=Store(registry_engine, state / "store.key", time.time),
         issuer=BuiltinIssuer.load_or_create(state / "issuer.key", config.bridge.name),
+        registry_engine=registry_engine,
         log_engine=log_engine,
         reading_engine=open_engine(state / "translation.db", kind="translation"),
     )
@@ -88,8 +90,10 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
     """Runs an admin command in this process, when no daemon is running. Raises BridgeError."""
     storage = open_storage(config)
     try:
-        storage.sync_declared(config)
-        return call(services(config, storage), Actor.at_terminal(), name, parameters)
+        served = services(config, storage)
+        for event in declared_changes(config, storage.sync_declared(config)):
+            served.write(event, done=True)
+        return call(served, Actor.at_terminal(), name, parameters)
     finally:
         storage.dispose()
 
@@ -123,9 +127,38 @@ def reader(config: Config) -> LogReader:
     return LogReader(engine)
 
 
-def record_load(config: Config, before: Config | None = None) -> Event:
+def declared_changes(config: Config, changed: list[Changed]) -> list[Event]:
+    """What became of the registry because of the owners and agents that the file declares."""
+    events = []
+    for before, after in changed:
+        agent = "state" in after
+        subject = after["id"] if agent else f"owner:{after['id']}"
+        change = facts.change_section(subject, before, after)
+        owner = after["owner"]["id"] if agent else after["id"]
+        index = IndexKeys(agent=after["id"] if agent else "", owner=owner)
+        events.append(Event(REGISTRY_CHANGE, sections={"actor": _actor(config), "change": change}, index=index))
+    return events
+
+
+def record_intent(config: Config, request: str) -> Event:
+    """That a reload is about to be done; ``request`` is its id, which the outcome names."""
+    change = facts.change_section(str(config.path), None, {"digest": config.digest})
+    sections = {"actor": _actor(config), "change": change}
+    return Event(CONFIG_CHANGE, INTENT, PENDING, sections=sections, id=request)
+
+
+def record_failure(config: Config, request: str, cause: str) -> Event:
+    """That a reload could not be done after all."""
+    sections = {
+        "actor": _actor(config),
+        "corr": facts.section(request=request),
+        "detail": facts.detail_section(text=cause),
+    }
+    return Event(CONFIG_CHANGE, OUTCOME, FAILURE, sections=sections, request=request)
+
+
+def record_load(config: Config, before: Config | None = None, request: str = "") -> Event:
     """The event that a configuration was taken; at a start with its digest alone, at a reload with what changed."""
-    actor = facts.actor_section(kind="bridge", id=config.bridge.name)
     old: dict[str, Any] | None = None
     new: dict[str, Any] = {"digest": config.digest, "version": __version__}
     if before is not None:
@@ -133,4 +166,11 @@ def record_load(config: Config, before: Config | None = None) -> Event:
         old = {"digest": before.digest} | {one["key"]: one["before"] for one in changes if "before" in one}
         new |= {one["key"]: one["after"] for one in changes if "after" in one}
     change = facts.change_section(str(config.path), old, new)
-    return Event(CONFIG_CHANGE, sections={"actor": actor, "change": change})
+    sections = {"actor": _actor(config), "change": change}
+    if not request:
+        return Event(CONFIG_CHANGE, sections=sections)
+    return Event(CONFIG_CHANGE, OUTCOME, sections={**sections, "corr": facts.section(request=request)}, request=request)
+
+
+def _actor(config: Config) -> str:
+    return facts.actor_section(kind="bridge", id=config.bridge.name)

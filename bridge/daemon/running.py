@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,14 @@ from bridge.daemon.health import Health
 from bridge.daemon.live import LiveBridge
 from bridge.daemon.opening import open_storage, services
 from bridge.identity.issuer import IssuerKeyRefused
+from bridge.net import quick_reactor
 from bridge.storage import StorageError
 from bridge.translation.log import LogUnavailable
 
 log = Logger(namespace="bridge.daemon")
+
+SWITCH_INTERVAL = 50e-6
+"""Seconds the log's thread may hold the interpreter while the reactor waits for it; Python's 5 ms are 50 statements."""
 
 CANNOT_START = (BridgeError, StorageError, IssuerKeyRefused, LogUnavailable, OSError, ValueError)
 """What a start may fail with that is the operator's to mend; all else is a defect, shown with its traceback."""
@@ -40,11 +45,13 @@ def run_forever(config_path: Path, *, log_format: str) -> int:
     try:
         config = load_config(config_path)
         storage = open_storage(config)
-        storage.sync_declared(config)
     except CANNOT_START as failure:
         sys.stderr.write(f"idbridge: cannot start: {failure}\n")
         return 1
+    quick_reactor.install()
     from twisted.internet import reactor  # noqa: TID251  the one place that takes it
+
+    sys.setswitchinterval(SWITCH_INTERVAL)
 
     observing.begin(log_format)
     process = Process(reactor, Bridge(reactor, config, storage), config)
@@ -163,12 +170,15 @@ class CurrentServices(Services):
 
 def _remove_stale(path: Path) -> None:
     """A socket that a crash left; one that somebody answers at is another bridge's."""
-    if not path.exists():
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise OSError(f"{path}: is not a socket; admin.socket must name a place of its own")
+    except FileNotFoundError:
         return
     probe = socket.socket(socket.AF_UNIX)
     try:
         probe.connect(str(path))
-    except OSError:
+    except ConnectionRefusedError:
         path.unlink(missing_ok=True)
         return
     finally:
