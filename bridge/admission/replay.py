@@ -10,6 +10,9 @@ from collections import OrderedDict
 
 MAX_TOKENS = 100_000  # about 20 MB; the oldest are dropped first, and tokens live for minutes
 
+LONGEST_LEEWAY = 60
+"""Seconds past its end that an issuer's record may still take a token; until then it is remembered."""
+
 
 class ReplayGuard:
     """``mode`` is ``bind`` (first address only), ``once`` (a single use) or ``off``."""
@@ -24,7 +27,7 @@ class ReplayGuard:
             return False
         key = (iss, token_id)
         known = self._first.get(key)
-        if known is not None and known[1] >= now:
+        if known is not None and known[1] + LONGEST_LEEWAY >= now:
             return self.mode == "once" or known[0] != address
         self._first[key] = (address, expires_at)
         self._first.move_to_end(key)
@@ -34,6 +37,6 @@ class ReplayGuard:
     def _drop_old(self, now: float) -> None:
         while self._first:
             oldest = next(iter(self._first.values()))
-            if len(self._first) <= MAX_TOKENS and oldest[1] >= now:
+            if len(self._first) <= MAX_TOKENS and oldest[1] + LONGEST_LEEWAY >= now:
                 return
             self._first.popitem(last=False)
