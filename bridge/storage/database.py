@@ -87,9 +87,17 @@ def _path(url_or_path: str | Path) -> Path:
 
 
 def _create(path: Path) -> None:
-    """SQLite would create it with the process's umask; its -wal and -shm files take over the mode of the database."""
+    """SQLite would create it with the process's umask; its -wal and -shm files take over the mode of the database.
+
+    A file that exists is not opened here: closing it again would drop the locks that other connections of this process
+    hold on it (fcntl(2)), and another process would then delete the -wal file that is in use ("How To Corrupt An SQLite
+    Database File", 2.2).
+    """
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if not path.is_file() or not os.access(path, os.R_OK | os.W_OK):
+            raise StorageUnreachable(f"{path}: cannot be opened: not a file that may be read and written") from None
     except OSError as error:
         raise StorageUnreachable(f"{path}: cannot be opened or created: {error.strerror}") from None
 
