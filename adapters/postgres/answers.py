@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from adapters.postgres import codec
 from adapters.postgres.codec import Back
 from adapters.postgres.framing import Frame, Framer
 from adapters.postgres.names import Change
-from bridge.adapter import Outcome, PeerFault, Permit, Result
+from bridge.adapter import Operation, Outcome, PeerFault, Permit, Result
 
 Record = Callable[[Permit, Outcome], None]
 
@@ -50,12 +51,16 @@ class Unit:
 
 @dataclass(eq=False, slots=True)
 class Expected:
-    """``error``: what the client hears instead of the error that the server will send here (a refusal)."""
+    """``error``: what the client hears instead of the error that the server will send here (a refusal).
+
+    ``operation``: of a Parse, what the log is told when the server will not even prepare it.
+    """
 
     kind: str
     units: Sequence[Unit] = ()
     change: Change[object] | None = None
     error: bytes = b""
+    operation: Operation | None = None
     at: int = 0
     failed: bool = field(default=False)
 
@@ -86,10 +91,15 @@ class Answers:
         self.rested = True  # everything is answered, and the last answer was ReadyForQuery: all changes are reported
         self.parameters: list[tuple[str, str]] = []  # reports not yet looked at
         self.ready: Callable[[str], None] = lambda status: None
+        self.unprepared: Callable[[Operation, str], None] = lambda operation, code: None
 
     @property
     def idle(self) -> bool:
         return not self._queue
+
+    @property
+    def in_flight(self) -> int:
+        return len(self._queue)
 
     @property
     def copying(self) -> bool:
@@ -272,10 +282,16 @@ class Answers:
         for left in head.units[head.at :]:
             self._finish(left, Result.ABORTED)
         head.at = len(head.units)
+        if head.operation is not None and not self._executes():
+            self.unprepared(head.operation, code)
         instead = head.error or None
         if head.kind not in _CLOSED_BY_READY:
             self._skip()
         return instead
+
+    def _executes(self) -> bool:
+        """Whether an Execute waits before the next Sync: then the statement has its event already."""
+        return any(expected.kind == EXECUTE for expected in takewhile(lambda one: one.kind != SYNC, self._queue))
 
     def _skip(self) -> None:
         """To the next Sync: nothing before it was executed."""
@@ -306,6 +322,7 @@ class Answers:
             for unit in self._suspended:
                 self._finish(unit, Result.SUCCESS, detail="portal closed before its last row")
             self._suspended.clear()
+        self._head()  # the end of a copy that never began is answered by nothing
         self.rested = not self._queue
         self.ready(status)
 

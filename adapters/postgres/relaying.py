@@ -23,7 +23,18 @@ from adapters.postgres.refusals import FATAL, Spoken, answer
 from adapters.postgres.requests import Requests
 from adapters.postgres.upstream import forward_cancel
 from adapters.postgres.worker import Classifier
-from bridge.adapter import Admission, PeerFault, Reason, Refused, Result, Stream, StreamClosed, SystemFacts
+from bridge.adapter import (
+    Admission,
+    Operation,
+    Outcome,
+    PeerFault,
+    Reason,
+    Refused,
+    Result,
+    Stream,
+    StreamClosed,
+    SystemFacts,
+)
 from bridge.adapter.relay import relay
 
 _FLUSH = codec.message(Front.FLUSH)
@@ -69,10 +80,12 @@ class Session:
         self._texts = Texts(login.parameters)
         self._watch = guard.Watch(admission.stamp, login.parameters, admission.actions)
         self._answers = Answers(admission.outcome, login.transaction_status)
+        self._answers.unprepared = self._unprepared
         self._waiting: Deferred[None] | None = None
         self._notices: list[bytes] = []
         self._outgoing: list[bytes | memoryview] = []
         self._ended = False
+        self._recording: set[Deferred[None]] = set()
         target = {"database": login.database}
         self._requests = Requests(
             admission,
@@ -163,6 +176,19 @@ class Session:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.callback(None)
+
+    def _unprepared(self, operation: Operation, code: str) -> None:
+        """The server would not even prepare it, so nothing is executed; but it was asked, and so it is logged."""
+        recording = Deferred.fromCoroutine(self._record_unprepared(operation, code))
+        self._recording.add(recording)
+        recording.addBoth(lambda _: self._recording.discard(recording))
+
+    async def _record_unprepared(self, operation: Operation, code: str) -> None:
+        try:
+            permit = await self._admission.permit(operation)
+        except Refused:
+            return  # recorded as denied, or the log is down and the session ends
+        self._admission.outcome(permit, Outcome(Result.FAILURE, code, detail="not prepared"))
 
     async def _client_left(self) -> None:
         await self._upstream.send_eof()

@@ -52,6 +52,13 @@ MAX_NAMES = 10_000
 """Prepared statements and portals remembered per session; a client that makes more is not a client."""
 
 
+MAX_STATEMENTS = 1000
+"""Statements of one message: each is an operation in the log, and a message of 256 KiB has room for 100,000."""
+
+MAX_IN_FLIGHT = 1000
+"""Messages that wait for their answers; one session's pipeline must not fill the log's queue for all others."""
+
+
 class BrokenProtocol(PeerFault):
     """Nothing can be answered to this; the session ends, as it would on the server."""
 
@@ -123,6 +130,8 @@ class Requests:
             return DROP
         if self._answers.copying and kind not in _WHILE_COPYING:
             raise BrokenProtocol(NOT_WHILE_COPYING)
+        if self._answers.in_flight >= MAX_IN_FLIGHT:
+            await self._quiet()
         body = buffer[frame.start + 5 : frame.end]
         try:
             if kind == Front.QUERY:
@@ -164,6 +173,10 @@ class Requests:
 
     async def _query_anew(self, text: bytes, key: bytes | None, whole: bool) -> bytes | None:
         statements = await self._classify(text, key, whole)
+        if len(statements) > MAX_STATEMENTS:
+            (operation,) = self._describing.operations(text, (UNPARSED,))
+            why = f"one message holds more than {MAX_STATEMENTS} statements"
+            return self._refused(await self._objected(operation, why), simple=True)
         operations = self._describing.operations(text, statements)
         plain = not any(statement.name or statement.flags for statement in statements)
         keepable = key == text or not depend_on_integers(statements)
@@ -222,7 +235,7 @@ class Requests:
         if len(self._statements.known) >= MAX_NAMES and name not in self._statements.known:
             raise PeerFault("too many prepared statements")
         change = self._statements.change(name, Prepared(statement, operation), self._batch)
-        self._answers.expect(Expected(PARSE, change=change))  # type: ignore[arg-type]
+        self._answers.expect(Expected(PARSE, change=change, operation=operation))  # type: ignore[arg-type]
         if RENAMES in statement.flags:
             parse = codec.parse_parse(body)
             return codec.parse_message(raw, self._renamed(text, statements), parse.types)

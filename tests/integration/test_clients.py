@@ -99,7 +99,6 @@ def test_asyncpg(bridge: Bridge, writer: str) -> None:
     assert texts.count("select who from invoices where id = $1") == 3
 
 
-@pytest.mark.xfail(strict=True, reason="a statement that fails at Parse, before any Execute, leaves no event")
 def test_a_statement_that_the_server_refuses_to_parse_is_logged(bridge: Bridge, writer: str) -> None:
     """asyncpg prepares first: the agent learns from 42P01 that a table does not exist, which is a question too."""
     assert operations(bridge, "missing_asyncpg")

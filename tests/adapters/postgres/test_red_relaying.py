@@ -100,7 +100,11 @@ def test_what_the_server_ignores_after_an_error_does_not_shift_the_outcomes(star
     talk.answer(R.READY)
     talk.say(R.query("delete from t"))
     talk.answer(R.error("42P01"), R.READY)
-    assert talk.admission.log == [("sql.select", "aborted", "", 0), ("sql.delete", "failure", "42P01", 0)]
+    assert talk.admission.log == [
+        ("sql.select", "failure", "42601", 0),  # the Parse
+        ("sql.select", "aborted", "", 0),
+        ("sql.delete", "failure", "42P01", 0),
+    ]
     assert not talk.slot.busy
 
 

@@ -383,7 +383,20 @@ def test_a_failed_parse_of_a_known_name_leaves_the_old_text(start: Callable[...,
     talk.say(parse("s", "select 1"), SYNC)
     talk.answer(error("42P05"), READY)
     talk.say(bind("", "s"), execute(), SYNC)
-    assert talk.admission.seen[0].verb == "sql.delete"
+    assert talk.admission.seen[-1].verb == "sql.delete"
+
+
+def test_a_statement_that_is_not_even_prepared_was_asked_all_the_same(start: Callable[..., Talk]) -> None:
+    """Drivers that prepare first never execute it: without this, a question after a table would leave no trace."""
+    talk = start()
+    talk.say(parse("", "select * from secret_plans"), SYNC)
+    talk.answer(error("42P01"), READY)
+    talk.say(parse("", "select * from secret_plans") + bind() + execute(), SYNC)
+    talk.answer(error("42P01"), READY)
+    assert [(verb, result, code) for verb, result, code, _ in talk.admission.log] == [
+        ("sql.select", "failure", "42P01"),
+        ("sql.select", "aborted", ""),
+    ]
 
 
 def test_a_name_in_doubt_waits_for_the_answers(start: Callable[..., Talk]) -> None:
@@ -394,7 +407,7 @@ def test_a_name_in_doubt_waits_for_the_answers(start: Callable[..., Talk]) -> No
     assert talk.say(parse("s", "select 1"), SYNC, bind("", "s"), execute(), SYNC) == ["P", "S", "H"]
     talk.answer(error("42P05"), READY)
     assert kinds(talk.heard()) == ["B", "E", "S"]
-    assert talk.admission.seen[0].verb == "sql.delete"
+    assert talk.admission.seen[-1].verb == "sql.delete"
 
 
 def test_what_is_skipped_after_an_error_was_not_executed(start: Callable[..., Talk]) -> None:
