@@ -53,6 +53,11 @@ REMEMBERED_ACTIONS = 128
 """Action sections kept per session: programs repeat few statements, and each is composed only once."""
 
 
+BUSY_LOG = 5_000
+"""Events that wait for the disk, a quarter of what the log takes: from here on reads wait for theirs to be durable, so
+that who asks much is slowed down before the log is full and refuses everybody."""
+
+
 class Permitted:
     """Implements ``Permit``: the operation as the log holds it, until its outcome is known."""
 
@@ -210,7 +215,7 @@ class Session:
         trial = records.decision_section(decision) if would_deny else ""
         warning, self._warning = self._warning or (_warning(decision) if would_deny else ""), ""
         try:
-            if action is Action.READ and not self.system.strict_audit:
+            if action is Action.READ and not self.system.strict_audit and core.log.pending() < BUSY_LOG:
                 held = self._log.operation(section, kind, trial)
             else:
                 held = await self._log.intent(section, kind, trial)
