@@ -17,7 +17,7 @@ from bridge.translation.record import Event
 
 
 class LogUnavailable(Exception):
-    """The log cannot take the event. ``code`` is "stopped", "failed" or "overloaded"; the text says why, for ops."""
+    """The log cannot take the event. ``code`` is "stopped", "failed", "overloaded" or "defect"; the text says why."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)

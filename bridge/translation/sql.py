@@ -211,7 +211,11 @@ class SQLLog:
             self._fail(done.failure)
         for ticket, seq in done.committed:
             self._release(ticket)
-            if ticket.waiter is not None:
+            if ticket.waiter is None:
+                continue
+            if ticket.replaced:
+                ticket.waiter.errback(LogUnavailable("defect", "the event cannot be put into text; an alarm has it"))
+            else:
                 ticket.waiter.callback(seq)
         for ticket in done.refused:
             self._release(ticket)

@@ -42,11 +42,15 @@ _DEFECTS = (TypeError, ValueError, AttributeError, KeyError)
 
 @dataclass(slots=True)
 class Ticket:
-    """Entries that belong together, and who waits for them (None: nobody)."""
+    """Entries that belong together, and who waits for them (None: nobody).
+
+    ``replaced``: alarms stand in the place of some of them, so whoever waits must be refused: no event, no action.
+    """
 
     entries: Sequence[Entry]
     size: int
     waiter: Any = None
+    replaced: bool = False
 
 
 @dataclass(slots=True)
@@ -138,7 +142,9 @@ class Writer:
 
     def _replaced(self, ticket: Ticket) -> Ticket:
         """The ticket with an alarm in the place of each entry that cannot become a row."""
-        ticket.entries = [self._replaced_entry(entry) for entry in ticket.entries]
+        entries = [self._replaced_entry(entry) for entry in ticket.entries]
+        ticket.replaced = any(new is not old for new, old in zip(entries, ticket.entries, strict=True))
+        ticket.entries = entries
         return ticket
 
     def _replaced_entry(self, entry: Entry) -> Entry:

@@ -14,7 +14,6 @@ import pytest
 import pytest_twisted
 from sqlalchemy import Engine
 from twisted.internet import reactor, threads  # noqa: TID251 - tests own the process
-from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 
 from bridge.storage import open_engine, reading
@@ -204,9 +203,13 @@ async def test_a_lock_that_is_not_given_back_is_a_failure_not_a_wait_for_ever(pa
 
 @pytest_twisted.ensureDeferred
 async def test_an_event_that_cannot_become_text_is_replaced_by_an_alarm(log: SQLLog, reader: LogReader) -> None:
+    """Whoever waited for it is refused: what it was about must not be done."""
     broken = Event("alarm", sections={"detail": '"\ud800"'})
     good = Event("config.change")
-    await gatherResults([log.commit(EventEntry(e.stamped(log.identifiers))) for e in (broken, good)])
+    refused, recorded = [log.commit(EventEntry(e.stamped(log.identifiers))) for e in (broken, good)]
+    with pytest.raises(LogUnavailable, match="cannot be put into text"):
+        await refused
+    await recorded
     assert {body["reason"] for body in bodies(reader, type="alarm")} == {"unrecordable"}
     assert len(bodies(reader, type="config.change")) == 1
 
