@@ -154,6 +154,12 @@ class Bridge:
             self.wait(lambda: any(e["type"] == "session.close" for e in self.events(session=session)), 10, "closed")
         return self.events(session=session)
 
+    def operations(self, session: str) -> list[dict[str, Any]]:
+        """Of a session that is over, in order; an intent and its outcome are one."""
+        events = [e for e in self.session_events(session, closed=True) if e["type"] == "operation"]
+        outcomes = {e["corr"].get("request"): e for e in events if e["phase"] == "outcome"}
+        return [{**e, **outcomes.get(e["id"], {}), "action": e["action"]} for e in events if e["phase"] != "outcome"]
+
     def refusal(self, reference: str) -> dict[str, Any]:
         """The event that a client's reference leads to."""
         events: list[dict[str, Any]] = self.call("log.show", session=reference)
