@@ -4,7 +4,8 @@ Ideas:
 
 * The parser runs in a process of its own (``parser_child``) that may crash, hang or grow: then the text counts as not
   understood (``sql.unparsed``, which only ``admin`` grants permit) and a new process is started for the next one.
-* One text at a time, a bounded queue, a limit of time and size.
+* One text at a time, a bounded queue, a limit of time and size. Large texts have a process and a queue of their own:
+  whoever sends many of them keeps nobody else waiting.
 * The cache keeps answers by the text's ``lexer.shape``, never by anything that could make two meanings look the same.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import struct
 import subprocess
@@ -35,6 +37,12 @@ MAX_PARSED = 256 * 1024
 
 TIME_LIMIT = 2.0
 """Seconds for one text; what takes longer was made to."""
+
+LARGE = 8 * 1024
+"""Bytes above which a text is large: what is shorter takes a few milliseconds."""
+
+MAX_NESTING = 64
+"""Depth of comments within comments; the parser's time grows with its square (40 KB of ``/*`` take 3 s)."""
 
 QUEUE = 64
 """Texts that wait for the parser; more would wait longer than a client does, so the next is not understood."""
@@ -124,13 +132,25 @@ class ParserProcess:
                 pipe.close()
 
 
+class _Lane:
+    """One parser and those that wait for it."""
+
+    def __init__(self, parser: ParserProcess) -> None:
+        self.parser = parser
+        self.lock = DeferredLock()
+
+    @property
+    def full(self) -> bool:
+        return len(self.lock.waiting) >= QUEUE
+
+
 class Classifier:
     """One per adapter. ``cached`` answers at once or not at all; ``classify`` always answers."""
 
     def __init__(self, parser: ParserProcess | None = None) -> None:
-        self._parser = parser or ParserProcess()
+        self._small = _Lane(parser or ParserProcess())
+        self._large = _Lane(ParserProcess()) if parser is None else self._small
         self._deferring: Callable[..., Awaitable[Any]] | None = None
-        self._lock = DeferredLock()
         self._cache: OrderedDict[bytes, Statements] = OrderedDict()
         self._stopped = False
         self.kept = KeptOperations()
@@ -140,19 +160,23 @@ class Classifier:
 
     def stop(self) -> None:
         self._stopped = True
-        self._parser.in_thread_stop()
+        for lane in (self._small, self._large):
+            lane.parser.in_thread_stop()
 
     def cached(self, key: bytes | None) -> Statements | None:
         return self._cache.get(key) if key is not None else None
 
     async def classify(self, text: bytes, decoded: str | None, key: bytes | None) -> Statements:
         """``decoded``: the text as the server reads it, None when that is in doubt. ``key`` None: do not remember."""
-        if decoded is None or len(text) > MAX_PARSED or len(self._lock.waiting) >= QUEUE:
+        if decoded is None or len(text) > MAX_PARSED:
             return _NOT_UNDERSTOOD
         known = self.cached(key)
         if known is not None:
             return known
-        statements = await self._parse(decoded)
+        lane = self._large if len(text) > LARGE else self._small
+        if lane.full or nesting(decoded) > MAX_NESTING:
+            return _NOT_UNDERSTOOD
+        statements = await self._parse(decoded, lane)
         keepable = statements is not _NOT_UNDERSTOOD and not any(RENAMES in s.flags for s in statements)
         if key is not None and keepable and (key == text or not depend_on_integers(statements)):
             self._cache[key] = statements
@@ -160,17 +184,29 @@ class Classifier:
                 self._cache.popitem(last=False)
         return statements
 
-    async def _parse(self, text: str) -> Statements:
+    async def _parse(self, text: str, lane: _Lane) -> Statements:
         if self._deferring is None or self._stopped:
             return _NOT_UNDERSTOOD
-        await self._lock.acquire()
+        await lane.lock.acquire()
         try:
-            plain = await self._deferring(self._parser.in_thread_parse, text)
+            plain = await self._deferring(lane.parser.in_thread_parse, text)
         finally:
-            self._lock.release()
+            lane.lock.release()
         if plain is None:
             return _NOT_UNDERSTOOD
         return tuple(map(_statement, plain)) or (EMPTY,)
+
+
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+
+
+def nesting(text: str) -> int:
+    """How deep comments are nested, or seem to be: marks inside strings count too."""
+    depth = deepest = 0
+    for edge in _COMMENT_EDGE.findall(text):
+        depth = depth + 1 if edge == "/*" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _statement(plain: list[Any]) -> Statement:

@@ -161,3 +161,25 @@ def test_with_nothing_in_flight_the_string_mode_is_believed_again(start: Start) 
     talk = _toggling(start, frozenset({READ, WRITE}))
     assert talk.say(R.query(r"select 'a\b'")) == ["Q"]
     assert talk.admission.seen[-1].verb == "sql.select"
+
+
+def test_one_message_of_a_great_many_statements_is_refused(start: Start) -> None:
+    talk = start(R.FakeAdmission(frozenset({READ, WRITE, Action.ADMIN})))
+    talk.say(R.query("select 1;" * 1001))
+    assert talk.admission.log == [("sql.unparsed", "denied", "42501", 0)]
+
+
+def test_a_pipeline_waits_for_answers_before_it_fills_the_log(start: Start) -> None:
+    talk = start()
+    talk.say(*[R.query("select 1")] * 1500)
+    assert len(talk.admission.seen) == 1000
+    for _ in range(1000):
+        talk.answer(R.tag("SELECT 1"), R.READY)
+    assert len(talk.admission.seen) == 1500
+
+
+def test_the_end_of_a_copy_that_never_began_leaves_nothing_in_flight(start: Start) -> None:
+    talk = start()
+    talk.say(R.query("copy nosuch from stdin"), R.m("c"))
+    talk.answer(R.error("42P01"), R.READY)
+    assert not talk.slot.busy
