@@ -25,6 +25,8 @@ from bridge.net.proxy_protocol import read_header
 
 _ACCEPTS_PER_TURN = 64  # so that a flood of connects does not starve the sessions
 _OUT_OF_FILES_PAUSE = 0.5  # seconds without accepting after EMFILE; the backlog holds the clients meanwhile
+_TELL_EVERY = 1.0  # seconds between two reports of one limit: a flood must not fill the daemon's log
+
 _FATAL = (errno.EBADF, errno.EINVAL, errno.ENOTSOCK)
 
 _ORDINARY = (BridgeError, CancelledError)  # a peer that left, a refusal, our own shutdown: no fault of the program
@@ -39,19 +41,22 @@ class Accepted:
     listener: Listener
     host: str
     pending: bool = True
+    running: Deferred[None] | None = None
 
     def authenticated(self) -> None:
         """The peer has proven itself: its place among strangers is free again."""
         if self.pending:
             self.pending = False
-            self.listener.unauthenticated -= 1
+            del self.listener.strangers[self]
 
 
 @implementer(IReadDescriptor)
 class Listener:
     """``serve(connection, accepted)`` runs for each connection; the listener closes the connection after it.
 
-    ``turned_away`` hears "total", "per-address" or "unauthenticated" for each connection over that limit.
+    ``turned_away`` hears "total", "per-address" or "unauthenticated" when connections are over that limit, at most once
+    a second. When all places of strangers are taken, the oldest stranger of the address that holds most of them makes
+    room for one from elsewhere: no single address can lock the others out.
     """
 
     log = Logger()
@@ -78,7 +83,8 @@ class Listener:
         self._resting: Any = None
         self._running: set[Deferred[None]] = set()
         self._emptied: list[Deferred[None]] = []
-        self.unauthenticated = 0
+        self.strangers: dict[Accepted, None] = {}  # oldest first
+        self._told: dict[str, float] = {}
         self.open = 0
         self._per_address: Counter[str] = Counter()
 
@@ -96,6 +102,10 @@ class Listener:
         if self._sock is None:
             raise RuntimeError("the listener is not started")
         return from_name(self._sock.getsockname())
+
+    @property
+    def unauthenticated(self) -> int:
+        return len(self.strangers)
 
     def stop_accepting(self) -> None:
         """No new connections; those that live go on."""
@@ -177,15 +187,17 @@ class Listener:
     def _accept(self, sock: socket.socket, host: str) -> None:
         reason = self._over_limit(host)
         if reason:
-            sock.close()
-            self._turned_away(reason)
-            return
+            self._tell(reason)
+            if reason != "unauthenticated" or not self._make_room(host):
+                sock.close()
+                return
         accepted = Accepted(self, host)
         self.open += 1
-        self.unauthenticated += 1
+        self.strangers[accepted] = None
         self._per_address[host] += 1
         running = Deferred.fromCoroutine(self._run(Connection(self._reactor, sock, self._stream_limits), accepted))
         self._running.add(running)
+        accepted.running = running
         running.addBoth(self._ended, running, accepted)
 
     def _over_limit(self, host: str) -> str:
@@ -197,6 +209,23 @@ class Listener:
         if self.unauthenticated >= limits.unauthenticated:
             return "unauthenticated"
         return ""
+
+    def _make_room(self, host: str) -> bool:
+        """For a stranger from ``host``; False when no other address holds more places than it does."""
+        places = Counter(stranger.host for stranger in self.strangers)
+        greedy, most = places.most_common(1)[0]
+        oldest = next(stranger for stranger in self.strangers if stranger.host == greedy)
+        if most <= places[host] + 1 or oldest.running is None:
+            return False
+        oldest.authenticated()  # gives its place back; the rest of it ends with its coroutine
+        oldest.running.cancel()
+        return True
+
+    def _tell(self, reason: str) -> None:
+        now = self._reactor.seconds()
+        if now - self._told.get(reason, -_TELL_EVERY) >= _TELL_EVERY:
+            self._told[reason] = now
+            self._turned_away(reason)
 
     def _trusted(self, host: str) -> bool:
         if not self._proxies or host.startswith("/") or not host:
@@ -227,7 +256,7 @@ class Listener:
         over = self._per_address[accepted.host] >= self._limits.per_address
         self._per_address[accepted.host] += 1
         if over:
-            self._turned_away("per-address")
+            self._tell("per-address")
         return not over
 
     def _ended(self, result: Any, running: Deferred[None], accepted: Accepted) -> None:
