@@ -14,6 +14,7 @@ from bridge.config.change import difference
 from bridge.config.grants import Grant, Hours
 from bridge.config.identities import Agent, Binding, Issuer, Keys, Owner, Role
 from bridge.config.loading import Config, load
+from bridge.config.locating import admin_socket
 from bridge.config.problem import ConfigErrors, Problem
 from bridge.config.schema import schema
 from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits
@@ -39,6 +40,7 @@ __all__ = [
     "Role",
     "System",
     "Upstream",
+    "admin_socket",
     "difference",
     "load",
     "schema",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge.api.client import NotRunning, call_socket
-from bridge.config import Config, load
+from bridge.config import Config, admin_socket, load
 from bridge.discovery import find_adapters
 
 
@@ -21,10 +21,13 @@ def load_config(path: Path) -> Config:
 
 def call(config_path: Path, name: str, parameters: Mapping[str, Any]) -> Any:
     """The command's answer. Raises BridgeError."""
+    socket = admin_socket(config_path)
+    if socket is not None:
+        try:
+            return call_socket(socket, name, parameters)
+        except NotRunning:
+            pass  # then here, which needs the whole file
     config = load_config(config_path)
-    try:
-        return call_socket(config.admin_socket, name, parameters)
-    except NotRunning:
-        from bridge.daemon.opening import call_here
+    from bridge.daemon.opening import call_here
 
-        return call_here(config, name, parameters)
+    return call_here(config, name, parameters)

@@ -307,7 +307,6 @@ def test_reload(make_bridge: MakeBridge) -> None:
     assert (change["outcome"], "grants.reads" in change["change"]["before"]) == ("success", True)
 
 
-@pytest.mark.xfail(strict=True, reason="the command line reads the whole file before it looks for the socket")
 def test_an_agent_can_be_revoked_while_the_file_is_broken(make_bridge: MakeBridge) -> None:
     """Somebody's typing error must not stand between an operator and a revocation."""
     bridge = make_bridge("broken-file")

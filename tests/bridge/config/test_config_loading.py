@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from bridge.config import ConfigErrors, difference, load, schema
+from bridge.config import ConfigErrors, admin_socket, difference, load, schema
 from bridge.config.building import NAMED, SECTIONS, SINGLE
 from bridge.config.reading import MAX_BYTES, parse
 
@@ -273,3 +273,14 @@ def test_no_value_anywhere_raises_anything_else(tmp_path_factory: pytest.TempPat
         assert load(path, ADAPTERS, now=NOW).digest.startswith("sha256:")
     except ConfigErrors as error:
         assert error.problems  # noqa: PT017
+
+
+def test_the_admin_socket_is_found_in_a_file_that_is_wrong_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "bridge.yaml"
+    path.write_text("bridge: {name: a, state: here}\nsystems: {warehouse: {listens: oops}}\n")
+    assert admin_socket(path) == tmp_path / "here/admin.sock"
+    path.write_text("bridge: {name: a, state: /there}\nadmin: {socket: other.sock}\n")
+    assert admin_socket(path) == Path("/there/other.sock")
+    path.write_text("bridge: {state: [")
+    assert admin_socket(path) is None
+    assert admin_socket(tmp_path / "missing.yaml") is None
