@@ -154,6 +154,8 @@ class Peers:
         with self.server.admin("postgres") as connection:
             for setting in (
                 f"max_connections = {CONNECTIONS}",
+                "fsync = on",  # the tests' server is quicker than a real one
+                "shared_buffers = '128MB'",
                 "log_statement = 'none'",
                 "log_connections = off",
                 "log_disconnections = off",

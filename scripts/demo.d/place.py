@@ -69,7 +69,6 @@ class Place:
         self.environment.pop("PGPASSWORD", None)
         self.passwords = {name: secrets.token_urlsafe(18) for name in ("postgres", "svc_reader", "svc_writer")}
         self.bridge: subprocess.Popen[bytes] | None = None
-        self._postgres_started = False
 
     # -- certificates
 
@@ -112,7 +111,6 @@ class Place:
             " -c log_connections=on -c log_line_prefix='%m [%p] %u@%d %a '"
         )
         self._server("pg_ctl", "-D", str(data), "-o", options, "-l", str(data / "log"), "-w", "start")
-        self._postgres_started = True
         self.as_superuser("postgres", "create database app")
         for account in ("svc_reader", "svc_writer"):
             self.as_superuser("postgres", f"create role {account} login password '{self.passwords[account]}'")
@@ -183,8 +181,9 @@ class Place:
                 self.bridge.wait(20)
             except subprocess.TimeoutExpired:
                 self.bridge.kill()
-        if self._postgres_started:
-            self._server("pg_ctl", "-D", str(self.root / "postgres"), "-m", "immediate", "stop")
+        data = self.root / "postgres"
+        if (data / "postmaster.pid").exists():  # also when the start was interrupted
+            self._server("pg_ctl", "-D", str(data), "-m", "immediate", "stop")
         shutil.rmtree(self.root, ignore_errors=True)
 
 

@@ -13,6 +13,7 @@ import time
 import place
 
 PSQL_ROW = "select id, customer, amount from invoices where id = 7"
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Failed(Exception):
@@ -217,6 +218,8 @@ def main() -> int:
         print("usage: scripts/demo [--once]", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is taken down then too
+    for one in ENDINGS:
+        signal.signal(one, signal.default_int_handler)
     here = place.Place()
     try:
         print("Starting a real PostgreSQL and the bridge before it, on loopback …", flush=True)
@@ -234,8 +237,11 @@ def main() -> int:
         print(f"\ndemo: {failed}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return 0
+        print("\nStopping the bridge and PostgreSQL …", flush=True)
+        return 1 if once else 0
     finally:
+        for one in ENDINGS:  # an impatient second Ctrl-C would leave PostgreSQL running
+            signal.signal(one, signal.SIG_IGN)
         here.close()
 
 
