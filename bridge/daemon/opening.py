@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
@@ -57,18 +60,42 @@ class Storage:
             engine.dispose()
 
 
-def open_storage(config: Config) -> Storage:
-    """Opens, creating what is missing. Blocks.
+def own_state(config: Config) -> int:
+    """Makes this process the only bridge on its state directory; the descriptor is to be kept open. Blocks.
 
-    Raises StateUnusable, StorageError, IssuerKeyRefused, StoreKeyRefused.
+    A second one would take the sessions of the first for what a crash left open, and record their end.
+    Raises StateUnusable.
     """
     state = config.bridge.state
+    _make_state(state)
+    try:
+        lock = os.open(state / "bridge.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StateUnusable(f"{state}/bridge.lock: {error.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when the process ends, however
+    except OSError:
+        os.close(lock)
+        raise StateUnusable(f"{state}: another bridge runs on this directory; stop it, or give each its own") from None
+    return lock
+
+
+def _make_state(state: Path) -> None:
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StateUnusable(
             f"{state}: {error.strerror}; bridge.state must be a directory of the bridge's user"
         ) from None
+
+
+def open_storage(config: Config) -> Storage:
+    """Opens, creating what is missing. Blocks.
+
+    Raises StateUnusable, StorageError, IssuerKeyRefused, StoreKeyRefused.
+    """
+    state = config.bridge.state
+    _make_state(state)
     registry_engine = open_engine(state / "registry.db", kind="registry")
     upgrade(registry_engine, "registry")
     log_engine = open_engine(state / "translation.db", kind="translation")

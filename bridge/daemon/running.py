@@ -24,7 +24,7 @@ from bridge.daemon.bridge import Bridge
 from bridge.daemon.calling import load_config
 from bridge.daemon.health import Health
 from bridge.daemon.live import LiveBridge
-from bridge.daemon.opening import open_storage, services
+from bridge.daemon.opening import open_storage, own_state, services
 from bridge.identity.issuer import IssuerKeyRefused
 from bridge.net import quick_reactor
 from bridge.storage import StorageError
@@ -44,6 +44,7 @@ def run_forever(config_path: Path, *, log_format: str) -> int:
     os.umask(0o077)
     try:
         config = load_config(config_path)
+        own_state(config)  # until this process ends
         storage = open_storage(config)
     except CANNOT_START as failure:
         sys.stderr.write(f"idbridge: cannot start: {failure}\n")
