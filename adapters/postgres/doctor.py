@@ -7,7 +7,8 @@ way. The guard of a read-only session stops accidents; this finds out whether it
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 
 from adapters.postgres import codec
 from adapters.postgres.codec import Back
@@ -18,6 +19,9 @@ from bridge.adapter import Action, Admission, BridgeError, Check, Stream, Stream
 
 QUERY_TIMEOUT = 30.0
 """Seconds for one question; catalogs of many thousand tables answer in under one."""
+
+MAX_DATABASES = 50
+"""Looked into besides the first: each costs a login, and more are named by grants or not meant at all."""
 
 MAX_ROWS = 1000
 """Rows kept of one answer; the questions themselves have a LIMIT."""
@@ -154,6 +158,12 @@ _ALWAYS = (
 )
 
 
+_DATABASES = (
+    "select datname from pg_database where datallowconn and not datistemplate"
+    " and has_database_privilege(datname, 'connect') order by 1"
+)
+
+
 async def examine(
     admission: Admission,
     logins: UpstreamLogins,
@@ -162,17 +172,28 @@ async def examine(
     *,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Check]:
-    """Looks into each database that the grants name, else into the default one. Raises Refused when a login fails."""
-    checks = []
-    for database in sorted(targets.get("database", ())) or [system.options.default_database or "postgres"]:
-        checks += await _examine_database(admission, logins, system, database, clock)
+    """Looks into each database that the grants name, else into all that the account may connect to.
+
+    Raises Refused when a login fails.
+    """
+    first, *others = sorted(targets.get("database", ())) or [system.options.default_database or "postgres"]
+    async with _logged_in(admission, logins, system, first, clock) as (questions, encrypted):
+        if "database" not in targets:
+            others = [row[0] for row in await questions.ask(_DATABASES) if row[0] != first]
+        checks = await findings(questions, first, encrypted, writes=Action.WRITE in admission.actions)
+    if len(others) > MAX_DATABASES:
+        checks.append(Check("problem", f"only {MAX_DATABASES} of {len(others)} more databases were looked into"))
+    for database in others[:MAX_DATABASES]:
+        async with _logged_in(admission, logins, system, database, clock) as (questions, encrypted):
+            checks += await findings(questions, database, encrypted, writes=Action.WRITE in admission.actions)
     return checks
 
 
-async def _examine_database(
+@asynccontextmanager
+async def _logged_in(
     admission: Admission, logins: UpstreamLogins, system: SystemFacts, database: str, clock: Callable[[], float]
-) -> list[Check]:
-    """Logs in as the static account, looks, and closes."""
+) -> AsyncIterator[tuple[Questions, bool]]:
+    """As the static account; closes at the end. Gives also whether the connection is encrypted."""
     user = admission.login.user
     named = {"user": user, "database": database, "application_name": admission.stamp}
     startup = UpstreamStartup(tuple((name.encode(), value.encode()) for name, value in named.items()), (), {})
@@ -186,8 +207,7 @@ async def _examine_database(
     )
     try:
         await admission.established({"backend": facts.backend_pid, "server_version": facts.server_version})
-        writes = Action.WRITE in admission.actions
-        return await findings(Questions(upstream), facts.database, upstream.tls is not None, writes=writes)
+        yield Questions(upstream), upstream.tls is not None
     finally:
         await upstream.close()
 
@@ -205,7 +225,7 @@ async def findings(questions: Questions, database: str, encrypted: bool, *, writ
             continue
         if found:
             ways += 1
-            checks.append(Check("warning", title, ", ".join(found)))
+            checks.append(Check("warning", title, f"in database {database}: {', '.join(found)}"))
     standby = (await questions.ask("select pg_is_in_recovery()"))[0][0] == "t"
     checks.append(_verdict(ways, unanswered, standby, database, writes))
     checks.append(Check("ok", "what no account can be denied", _ALWAYS))

@@ -47,6 +47,7 @@ grant create on schema public to svc_writer;
 grant select on t, invoices, bulk to svc_reader, svc_md5, svc_clear;
 revoke execute on procedure p() from public; grant execute on procedure p() to svc_writer;
 revoke temporary on database app from public;
+revoke connect on database postgres from public;
 revoke execute on function lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea) from public;
 grant execute on function lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea) to svc_writer;
 """
