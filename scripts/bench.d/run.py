@@ -7,7 +7,9 @@ import os
 import platform
 import re
 import shutil
+import signal
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -18,18 +20,22 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import inside
 import measuring
-from peers import Peers, Way
+from peers import POOLING, Peers, Way
+
+from bridge import __version__
 
 RESULTS = Path(__file__).parents[1] / "BENCHMARKS.md"
 
 PREAMBLE = """\
 # Benchmarks
 
-{day}, {machine}. Made by `scripts/bench --save`: clients, PostgreSQL and all
-peers share the machine, take turns, and each number is the median of {rounds} runs of {seconds} s.
-Only the ratios within one run mean something. pgbouncer in session mode reuses its server connections, so that
-its clients wait for one login; the bridge logs in upstream for every session, on purpose, as pgbouncer does with
-`server_lifetime = 0`. The legacy login is SCRAM-SHA-256, the one to pgbouncer MD5."""
+{day}, {machine}, version {version}, load {load:.1f} before the start.
+Made by `scripts/bench {options}`: clients, PostgreSQL and all peers share the machine and take turns; each number is
+the median of {rounds} runs, of {seconds} s where it is a rate. Only the ratios within one run mean something.
+
+pgbouncer in session mode reuses its server connections, so that its clients wait for one login; the bridge logs in
+upstream for every session, on purpose, as pgbouncer does with `server_lifetime = 0`. The legacy login is SCRAM-SHA-256,
+the one to pgbouncer MD5."""
 
 
 class Report:
@@ -41,6 +47,11 @@ class Report:
     def say(self, line: str = "") -> None:
         self.lines.append(line)
         print(line, flush=True)
+
+    def section(self, title: str) -> None:
+        self.say()
+        self.say(f"## {title}")
+        self.say()
 
     def table(self, *heads: str) -> None:
         self.row(*heads)
@@ -60,9 +71,7 @@ def by_turns(ways: Sequence[Way], rounds: int, measure: Callable[[Way], float]) 
 
 
 def compare(report: Report, title: str, unit: str, medians: dict[str, float], peer: str, target: float) -> None:
-    report.say()
-    report.say(f"## {title}")
-    report.say()
+    report.section(title)
     report.table("way", unit, "bridge / it")
     for name, value in medians.items():
         ratio = "" if name == "bridge" else f"{medians['bridge'] / value:.2f}"
@@ -72,41 +81,62 @@ def compare(report: Report, title: str, unit: str, medians: dict[str, float], pe
 
 
 def measure_all(report: Report, peers: Peers, seconds: int, rounds: int, idle: int) -> None:
-    pgbench = peers.server.bin / "pgbench"
-    assert peers.bridge.process is not None
-    pid = peers.bridge.process.pid
-    base = measuring.resident(pid)
-    plain = [peers.direct(), peers.bouncer(), peers.proxy(), peers.through_bridge()]
-    for mode in ("simple", "prepared"):
-        medians = by_turns(plain, rounds, lambda way, mode=mode: measuring.pgbench(pgbench, way, seconds, "-M", mode))
-        title = f"Statements: `pgbench -S -M {mode}`, 8 clients, every statement logged"
-        compare(report, title, "per second", medians, "pgbouncer, session mode", 0.6)
-    ways = [peers.direct(), peers.bouncer(), peers.bouncer_once(), peers.proxy(), peers.through_bridge()]
-    medians = by_turns(ways, rounds, lambda way: measuring.pgbench(pgbench, way, seconds, "-C"))
-    title = "Logins: `pgbench -S -C`, 8 clients, without TLS"
-    compare(report, title, "per second", medians, "pgbouncer, session mode", 0.4)
-    ways = [peers.direct(True), peers.bouncer(True), peers.bouncer_once(True), peers.through_bridge(True)]
-    medians = by_turns(ways, rounds, lambda way: measuring.pgbench(pgbench, way, seconds, "-C"))
-    title = "Logins: `pgbench -S -C`, 8 clients, TLS with verify-full"
-    compare(report, title, "per second", medians, "pgbouncer, session mode", 0.4)
+    pid = peers.bridge.process.pid if peers.bridge.process else 0
+    memory(report, peers, pid, idle)
+    inner(report, peers)
+    statements(report, peers, seconds, rounds)
+    logins(report, peers, seconds, rounds)
     ways = [peers.direct(), peers.bouncer(), peers.proxy(), peers.through_bridge()]
     compare(report, "COPY out of 200 MB", "MB/s", by_turns(ways, rounds, measuring.copy_out), "HAProxy tcp", 0.8)
-    before = measuring.resident(pid)
-    streaming = measuring.peak_while(pid, lambda: measuring.copy_out(ways[-1])) - before
+
+
+def memory(report: Report, peers: Peers, pid: int, idle: int) -> None:
+    """Before any load, so that nothing is hidden in memory that a load has left free."""
+    base = measuring.resident(pid)
+    streaming = measuring.peak_while(pid, lambda: measuring.copy_out(peers.through_bridge())) - base
     each = measuring.idle_sessions(pid, peers.through_bridge(), idle)
+    report.section("Memory")
+    report.table("what", "measured", "target")
+    report.row("at start, with the statement parser's process", f"{base / 1024:.0f} MiB", "")
+    report.row("more while 200 MB stream, at most", f"{streaming / 1024:.1f} MiB", "≤ 64 MiB")
+    report.row(f"each of {idle:,} idle sessions", f"{each:.1f} KiB", "≤ 64 KiB")
+
+
+def inner(report: Report, peers: Peers) -> None:
     unseen, seen = inside.verification(peers.place.folder)
     admit, permit = inside.decisions()
-    report.say()
-    report.say("## Memory and time inside the bridge")
-    report.say()
+    report.section("Time inside the bridge")
     report.table("what", "measured", "target")
-    report.row("memory at start, with the statement parser's process", f"{base / 1024:.0f} MiB", "")
-    report.row("more while 200 MB stream", f"{streaming / 1024:.1f} MiB", "≤ 64 MiB")
-    report.row(f"each of {idle:,} idle sessions", f"{each:.1f} KiB", "≤ 64 KiB")
     report.row("token verified, never seen (EdDSA)", f"{unseen:.0f} µs", "≤ 1000 µs")
     report.row("token verified, seen before", f"{seen:.0f} µs", "")
     report.row("decision at login, 1,000 grants", f"{admit:.1f} µs", "≤ 20 µs")
     report.row("decision per statement", f"{permit:.2f} µs", "≤ 20 µs")
+    appended = subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("log_append.py"))],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    for line in appended.stdout.splitlines():
+        what, measured = line.split(":", 1)
+        report.row(f"translation log: {what}", measured.strip(), "")
+
+
+def statements(report: Report, peers: Peers, seconds: int, rounds: int) -> None:
+    pgbench = peers.server.bin / "pgbench"
+    ways = [peers.direct(), peers.bouncer(), peers.proxy(), peers.through_bridge()]
+    for mode in ("simple", "prepared"):
+        medians = by_turns(ways, rounds, lambda way, mode=mode: measuring.pgbench(pgbench, way, seconds, "-M", mode))
+        title = f"Statements: `pgbench -S -M {mode}`, 8 clients, every statement logged"
+        compare(report, title, "per second", medians, POOLING, 0.6)
+
+
+def logins(report: Report, peers: Peers, seconds: int, rounds: int) -> None:
+    pgbench = peers.server.bin / "pgbench"
+    ways = [peers.direct(), peers.bouncer(), peers.bouncer_once(), peers.proxy(), peers.through_bridge()]
+    medians = by_turns(ways, rounds, lambda way: measuring.pgbench(pgbench, way, seconds, "-C"))
+    compare(report, "Logins: `pgbench -S -C`, 8 clients, without TLS", "per second", medians, POOLING, 0.4)
+    ways = [peers.direct(True), peers.bouncer(True), peers.bouncer_once(True), peers.through_bridge(True)]
+    medians = by_turns(ways, rounds, lambda way: measuring.pgbench(pgbench, way, seconds, "-C"))
+    compare(report, "Logins: `pgbench -S -C`, 8 clients, TLS with verify-full", "per second", medians, POOLING, 0.4)
 
 
 def machine() -> str:
@@ -115,24 +145,36 @@ def machine() -> str:
     return f"{os.cpu_count()} cores ({cpu}), Linux, Python {platform.python_version()}"
 
 
+def preamble(seconds: int, rounds: int) -> str:
+    return PREAMBLE.format(
+        day=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        machine=machine(),
+        version=__version__,
+        load=os.getloadavg()[0],
+        options=" ".join(sys.argv[1:]),
+        rounds=rounds,
+        seconds=seconds,
+    )
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description="Measures the bridge beside its peers, in one run.")
     arguments.add_argument("--save", action="store_true", help=f"write {RESULTS.name}")
     arguments.add_argument("--quick", action="store_true", help="one round of one second: only whether it runs")
-    arguments.add_argument("--seconds", type=int, default=4, help="of each pgbench run")
-    arguments.add_argument("--rounds", type=int, default=5)
+    arguments.add_argument("--seconds", type=int, default=8, help="of each pgbench run")
+    arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--idle", type=int, default=1000, help="idle sessions held open")
     given = arguments.parse_args()
     seconds, rounds, idle = (1, 1, 50) if given.quick else (given.seconds, given.rounds, given.idle)
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.default_int_handler)  # the peers are ended whatever ends us
     folder = Path(tempfile.mkdtemp(prefix="idbridge-bench-"))
     folder.chmod(0o755)  # PostgreSQL runs as somebody else
     report = Report()
     peers = Peers(folder)
     try:
         peers.start()
-        report.say(
-            PREAMBLE.format(day=f"{datetime.now(UTC):%Y-%m-%d}", machine=machine(), rounds=rounds, seconds=seconds)
-        )
+        report.say(preamble(seconds, rounds))
         measure_all(report, peers, seconds, rounds, idle)
     finally:
         peers.close()
