@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
-from peers import Way
+from peers import ROWS, Way
 
 TRANSACTIONS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 MIB = 1024 * 1024
 COPY = "copy wide to stdout"
+COPIED = ROWS * 96  # bytes
 
 
 def pgbench(program: Path, way: Way, seconds: int, *options: str) -> float:
@@ -30,6 +31,16 @@ def pgbench(program: Path, way: Way, seconds: int, *options: str) -> float:
     return float(found[1])
 
 
+def check_copy(way: Way) -> None:
+    """Nobody is quick by leaving something out."""
+    command = ["psql", "-XqAt", "-c", COPY, way.conninfo]
+    with subprocess.Popen(command, env=way.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as psql:
+        assert psql.stdout is not None
+        got = sum(len(chunk) for chunk in iter(lambda: psql.stdout.read(MIB), b""))
+    if psql.returncode or got != COPIED:
+        raise SystemExit(f"bench: COPY by way of {way.name} gave {got} bytes instead of {COPIED}")
+
+
 def copy_out(way: Way) -> float:
     """MB a second of the whole table, by psql into nothing."""
     started = time.perf_counter()
@@ -39,7 +50,7 @@ def copy_out(way: Way) -> float:
     )  # fmt: skip
     if done.returncode:
         raise SystemExit(f"bench: COPY by way of {way.name} failed: {done.stderr.decode()[-500:]}")
-    return 201.6 / (time.perf_counter() - started)
+    return COPIED / 1e6 / (time.perf_counter() - started)
 
 
 def resident(pid: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import platform
 import re
@@ -15,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -62,10 +64,11 @@ class Report:
 
 
 def by_turns(ways: Sequence[Way], rounds: int, measure: Callable[[Way], float]) -> dict[str, float]:
-    """The median of each way; a noisy second hits all of them."""
+    """The median of each way; a noisy second hits all of them, and each is first once."""
     found: dict[str, list[float]] = {way.name: [] for way in ways}
-    for _ in range(rounds):
-        for way in ways:
+    for number in range(rounds):
+        first = number % len(ways)
+        for way in (*ways[first:], *ways[:first]):
             found[way.name].append(measure(way))
     return {name: statistics.median(values) for name, values in found.items()}
 
@@ -87,6 +90,8 @@ def measure_all(report: Report, peers: Peers, seconds: int, rounds: int, idle: i
     statements(report, peers, seconds, rounds)
     logins(report, peers, seconds, rounds)
     ways = [peers.direct(), peers.bouncer(), peers.proxy(), peers.through_bridge()]
+    for way in ways:
+        measuring.check_copy(way)
     compare(report, "COPY out of 200 MB", "MB/s", by_turns(ways, rounds, measuring.copy_out), "HAProxy tcp", 0.8)
 
 
@@ -157,6 +162,16 @@ def preamble(seconds: int, rounds: int) -> str:
     )
 
 
+def alone() -> IO[str]:
+    """Held while we run: two at once would measure each other."""
+    lock = (Path(tempfile.gettempdir()) / "idbridge-bench.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SystemExit("bench: another run is going on; wait for its end") from None
+    return lock
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description="Measures the bridge beside its peers, in one run.")
     arguments.add_argument("--save", action="store_true", help=f"write {RESULTS.name}")
@@ -166,6 +181,7 @@ def main() -> int:
     arguments.add_argument("--idle", type=int, default=1000, help="idle sessions held open")
     given = arguments.parse_args()
     seconds, rounds, idle = (1, 1, 50) if given.quick else (given.seconds, given.rounds, given.idle)
+    lock = alone()
     for one in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(one, signal.default_int_handler)  # the peers are ended whatever ends us
     folder = Path(tempfile.mkdtemp(prefix="idbridge-bench-"))
@@ -179,6 +195,7 @@ def main() -> int:
     finally:
         peers.close()
         shutil.rmtree(folder, ignore_errors=True)
+        lock.close()
     if given.save:
         RESULTS.write_text("\n".join(report.lines) + "\n")
     return 0
