@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,9 @@ Kind = Literal["registry", "translation"]
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process's write lock. A group commit holds it for milliseconds."""
+
+WAL_RETRY = 0.02
+"""Seconds between attempts to turn a new database to WAL while another process does the same."""
 
 POOL_SIZE = 8
 POOL_WAIT = 10.0
@@ -104,11 +108,25 @@ def _create(path: Path) -> None:
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
     # journal_mode first: it is the first statement that reads the file, so a damaged one is met here.
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute("PRAGMA trusted_schema=OFF")
     connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Waits by itself: SQLite's own wait does not cover two processes that turn the same new file to WAL."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() >= deadline:
+                raise
+        time.sleep(WAL_RETRY)
 
 
 def _begin(connection: Connection) -> None:
