@@ -129,8 +129,12 @@ def test_the_stamp_stays_whatever_the_client_sets(bridge: Bridge, postgres: Serv
             with bridge.connect(writer) as tried, pytest.raises(psycopg.Error) as failed:
                 tried.execute(way.encode() + b"; select 1")
             assert failed.value.sqlstate in ("42501", "57P01"), way
-    events = bridge.events(type="alarm", agent="writer-1")
-    assert any(e["detail"]["code"] == "session-tampered" for e in events)
+
+    def alarmed() -> bool:
+        events = bridge.events(type="alarm", agent="writer-1")
+        return any(e["detail"]["code"] == "session-tampered" for e in events)
+
+    bridge.wait(alarmed, 5, "alarmed")  # it is on the disk within 20 ms and a commit
 
 
 def test_the_stamp_in_the_startup_packet(bridge: Bridge, postgres: Server, writer: str) -> None:
