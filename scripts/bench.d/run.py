@@ -192,6 +192,11 @@ def main() -> int:
         peers.start()
         report.say(preamble(seconds, rounds))
         measure_all(report, peers, seconds, rounds, idle)
+    except SystemExit:
+        alive = peers.bridge.process is not None and peers.bridge.process.poll() is None
+        said = peers.bridge.daemon_log.read_text().splitlines()[-40:]
+        print(f"bench: the bridge {'still runs' if alive else 'has ended'}; the end of its log:", *said, sep="\n  ")
+        raise
     finally:
         peers.close()
         shutil.rmtree(folder, ignore_errors=True)
