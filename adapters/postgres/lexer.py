@@ -23,30 +23,32 @@ _NAME = r"[A-Za-z_\x80-\U0010ffff]"
 _NAME_REST = r"[A-Za-z0-9_$\x80-\U0010ffff]"
 _TAG_REST = r"[A-Za-z0-9_\x80-\U0010ffff]"
 
+# Groups are atomic, `(?>…)`, never possessive, `(…)*+`: Python before 3.11.5, and so Debian 12's, matches the latter wrongly
+# (gh-106052). A single character or class may be possessive.
 # What is kept: names (unless they are a string's prefix), quoted names, parameters, white space, operators. A lone `$`
 # is not PostgreSQL and so not kept. In an operator `--` and `/*` begin a comment all the same (scan.l, "operator").
 _KEPT = (
-    rf"(?:(?![eEbBxXnN]'|[uU]&'){_NAME}{_NAME_REST}*+"
-    r'|"(?:[^"]++|"")*+"'
+    rf"(?>(?:(?![eEbBxXnN]'|[uU]&'){_NAME}{_NAME_REST}*+"
+    r'|"(?>(?:[^"]++|"")*)"'
     r"|\$[0-9]++"
     rf"|[^'\"$0-9A-Za-z_\x80-\U0010ffff/-]++"
-    r"|-(?!-)|/(?!\*))*+"
+    r"|-(?!-)|/(?!\*))*)"
 )
-_ESCAPED = r"'(?:[^'\\]++|''|\\.)*+'"
-_PLAIN = r"'(?:[^']++|'')*+'"
+_ESCAPED = r"'(?>(?:[^'\\]++|''|\\.)*)'"
+_PLAIN = r"'(?>(?:[^']++|'')*)'"
 # A string goes on after white space with a line break, in the mode it began with (scan.l, "quotecontinue").
-_GAP = r"(?:[ \t\f\v]|--[^\n\r]*+)*+[\n\r](?:[ \t\n\r\f\v]|--[^\n\r]*+[\n\r])*+"
+_GAP = r"(?>(?:[ \t\f\v]|--[^\n\r]*+)*)[\n\r](?>(?:[ \t\n\r\f\v]|--[^\n\r]*+[\n\r])*)"
 _NUMBER = (
     r"(?:0[xX][0-9a-fA-F_]++|0[oObB][0-9_]++"
-    r"|[0-9][0-9_]*+(?:\.[0-9_]*+)?+(?:[eE][+-]?[0-9][0-9_]*+)?+)"
+    r"|[0-9][0-9_]*+(?>(?:\.[0-9_]*+)?)(?>(?:[eE][+-]?[0-9][0-9_]*+)?))"
 )
 _DOLLAR = rf"\$(?P<tag>(?:{_NAME}{_TAG_REST}*+)?)\$.*?\$(?P=tag)\$"
 
 
 def _token(plain: str) -> re.Pattern[str]:
     literal = (
-        rf"[eE]{_ESCAPED}(?:{_GAP}{_ESCAPED})*+"
-        rf"|(?:[bBxXnN]|[uU]&)?{plain}(?:{_GAP}{plain})*+"
+        rf"[eE]{_ESCAPED}(?>(?:{_GAP}{_ESCAPED})*)"
+        rf"|(?:[bBxXnN]|[uU]&)?{plain}(?>(?:{_GAP}{plain})*)"
         rf"|{_NUMBER}|{_DOLLAR}"
     )
     return re.compile(

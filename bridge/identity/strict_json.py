@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 MAX_DEPTH = 8  # a Kubernetes token needs 3, a delegation chain of 4 needs 5
 MAX_DIGITS = 18  # fits a signed 64-bit integer; converting 4,000 digits is work for nothing
 
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)  # the optional end keeps an open string linear
+_STRING = re.compile(rb'"(?>(?:[^"\\]|\\.)*)"?', re.DOTALL)  # the optional end keeps an open string linear
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 
