@@ -23,8 +23,8 @@ _NAME = r"[A-Za-z_\x80-\U0010ffff]"
 _NAME_REST = r"[A-Za-z0-9_$\x80-\U0010ffff]"
 _TAG_REST = r"[A-Za-z0-9_\x80-\U0010ffff]"
 
-# Groups are atomic, `(?>…)`, never possessive, `(…)*+`: Python before 3.11.5, and so Debian 12's, matches the latter wrongly
-# (gh-106052). A single character or class may be possessive.
+# Groups are atomic, `(?>…)`, never possessive, `(…)*+`: Python before 3.11.5, and so Debian 12's, matches the latter
+# wrongly (gh-106052). A single character or class may be possessive.
 # What is kept: names (unless they are a string's prefix), quoted names, parameters, white space, operators. A lone `$`
 # is not PostgreSQL and so not kept. In an operator `--` and `/*` begin a comment all the same (scan.l, "operator").
 _KEPT = (
