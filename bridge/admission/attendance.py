@@ -28,14 +28,12 @@ async def attend(core: Core, system: System, adapter: Adapter, client: Stream, a
         reason, failed, detail = refused.reason.value, True, f"{refused.code}: {refused.detail}".rstrip(": ")
     except PeerFault as fault:
         reason, failed, detail = Reason.PROTOCOL.value, True, str(fault)
-        if not door.sessions and not door.turned_away:
-            await door.turn_away(Reason.PROTOCOL, detail=detail)
+        await door.note_stranger(Reason.PROTOCOL, detail)
     except StreamClosed as closed:
         reason, detail = "connection-lost", str(closed)
     except TimedOut as late:
         reason, failed, detail = "timed-out", True, str(late)
-        if not door.sessions and not door.turned_away:
-            await door.turn_away(Reason.CREDENTIAL_MISSING, detail=detail)
+        await door.note_stranger(Reason.CREDENTIAL_MISSING, detail)
     except Exception:  # the one broad catch: an adapter's defect must not hurt other sessions, and must be seen
         _log.failure("the adapter {protocol} failed", protocol=system.protocol)
         reason, failed = Reason.INTERNAL.value, True

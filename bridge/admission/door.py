@@ -73,6 +73,11 @@ class SystemDoor:
     async def turn_away(self, reason: Reason, *, detail: str = "") -> Refused:
         return await self._refuse(Attempt(AdmissionRequest()), TurnedAway(reason, detail=detail))
 
+    async def note_stranger(self, reason: Reason, detail: str) -> None:
+        """Records the end of a connection of which nothing was recorded: nobody was admitted, nobody turned away."""
+        if not self.sessions and not self.turned_away:
+            await self.turn_away(reason, detail=detail)
+
     async def admit(self, credential: Credential, request: AdmissionRequest) -> Session:
         attempt = Attempt(request)
         try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import secrets
 
-_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
+from bridge.translation.identifiers import base32
+
 _LENGTH = 16  # 80 bits: no collision in the life of a log, and no guessing of another's session
 
 
 def new_id(prefix: str) -> str:
-    """``prefix`` + 16 characters, e.g. ``ses_4k0v…``."""
-    number = secrets.randbits(5 * _LENGTH)
-    return prefix + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (_LENGTH - 1), -1, -5))
+    """``prefix`` + 16 characters of Crockford's base 32, e.g. ``ses_4k0v…``."""
+    return prefix + base32(secrets.randbits(5 * _LENGTH), _LENGTH).lower()

@@ -52,7 +52,6 @@ BACKEND_FACT = "backend"
 REMEMBERED_ACTIONS = 128
 """Action sections kept per session: programs repeat few statements, and each is composed only once."""
 
-
 BUSY_LOG = 5_000
 """Events that wait for the disk, a quarter of what the log takes: from here on reads wait for theirs to be durable, so
 that who asks much is slowed down before the log is full and refuses everybody."""

@@ -26,6 +26,7 @@ from bridge.net.connection import Connection
 from bridge.net.dialer import Dialer
 from bridge.net.listener import Accepted, Listener
 from bridge.net.tls import ServerTLS
+from bridge.policy import Policy
 from bridge.storage import StorageError, ThreadPool
 from bridge.translation.record import Event
 from bridge.translation.recovery import in_thread_close_open
@@ -64,6 +65,7 @@ class Bridge:
         self._reviewing.clock = reactor
         self._retired: list[Listener] = []
         self._retired_adapters: list[Adapter] = []
+        self.policy_taken: Callable[[Policy], None] = lambda policy: None  # told of each new one after a reload
         self._reloading = DeferredLock()
         self._stopping = False
         self._looking = False
@@ -229,6 +231,10 @@ class Bridge:
 
         return serve
 
+    def listening(self, system: str) -> list[str]:
+        """Where it really listens, as host:port."""
+        return [str(listener.address) for (name, _), listener in self.listeners.items() if name == system]
+
     def adapter(self, system: str) -> Adapter:
         return self._adapters[system]
 
@@ -272,6 +278,7 @@ class Bridge:
             self._start_adapter(name)
         core = self.core
         core.policy, core.verifier, core.certificates = policy, verifier, certificates
+        self.policy_taken(policy)
         core.sessions_per_agent = new.limits.sessions_per_agent
         core.replay.mode = new.credentials.replay
         self.issuers.take(sources)

@@ -110,7 +110,7 @@ def status(bridge: Bridge) -> dict[str, Any]:
         "systems": {
             name: {
                 "protocol": system.protocol,
-                "listen": [str(one.address) for key, one in bridge.listeners.items() if key[0] == name],
+                "listen": bridge.listening(name),
                 "upstream": system.upstream,
                 "sessions": sum(1 for session in core.live if session.system.name == name),
             }

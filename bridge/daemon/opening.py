@@ -22,6 +22,7 @@ from bridge.daemon import conversion
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Changed, Registry
+from bridge.policy import Policy
 from bridge.storage import StorageError, open_engine, upgrade
 from bridge.translation import facts
 from bridge.translation.appending import in_thread_append
@@ -117,7 +118,7 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
     """Runs an admin command in this process, when no daemon is running. Raises BridgeError."""
     storage = open_storage(config)
     try:
-        served = services(config, storage)
+        served = services(config.bridge.name, storage, conversion.policy(config))
         for event in declared_changes(config, storage.sync_declared(config)):
             served.write(event, done=True)
         return call(served, Actor.at_terminal(), name, parameters)
@@ -125,23 +126,23 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
         storage.dispose()
 
 
-def services(config: Config, storage: Storage) -> Services:
+def services(name: str, storage: Storage, policy: Policy) -> Services:
     """For commands without a daemon: events are appended by this process."""
 
     def record(event: Event) -> int:
         try:
-            return in_thread_append(storage.log_engine, config.bridge.name, [event])
+            return in_thread_append(storage.log_engine, name, [event])
         except StorageError as error:
             raise LogUnavailable("failed", str(error)) from None
 
     return Services(
-        name=config.bridge.name,
+        name=name,
         registry=storage.registry,
         deny_list=storage.deny_list,
         issuer=storage.issuer,
         reader=LogReader(storage.reading_engine),
         store=storage.store,
-        policy=conversion.policy(config),
+        policy=policy,
         record=record,
         now=time.time,
     )

@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from twisted.web.server import Site
 from bridge import __version__
 from bridge.adapter import BridgeError
 from bridge.api.server import admin_site
-from bridge.api.services import Services
 from bridge.config import Config
 from bridge.daemon import observing
 from bridge.daemon.bridge import Bridge
@@ -89,23 +89,19 @@ class Process:
             log.warn("{problem}", problem=str(problem))
         await self._bridge.start()
         self._open_admin()
-        listening = {
-            name: [str(a.address) for k, a in self._bridge.listeners.items() if k[0] == name]
-            for name in self._bridge.systems
-        }
+        listening = {name: self._bridge.listening(name) for name in self._bridge.systems}
         log.info("identity-bridge {version} is ready: {listening}", version=__version__, listening=listening)
         notify("READY=1")
 
     def _open_admin(self) -> None:
         bridge = self._bridge
-        served = services(self._config, bridge.storage)
+        served = services(self._config.bridge.name, bridge.storage, bridge.core.policy)
+        bridge.policy_taken = partial(setattr, served, "policy")
         served.record = bridge.translation.record_blocking
         served.live = LiveBridge(bridge)
         path = self._config.admin_socket
         _remove_stale(path)
-        self._admin = self._reactor.listenUNIX(
-            str(path), admin_site(CurrentServices(served, bridge), bridge.pool.run), mode=0o600
-        )
+        self._admin = self._reactor.listenUNIX(str(path), admin_site(served, bridge.pool.run), mode=0o600)
         if self._config.admin.metrics is not None:
             address = self._config.admin.metrics
             site = Site(Health(bridge))  # type: ignore[no-untyped-call]
@@ -152,22 +148,6 @@ class Process:
             if port is not None:
                 await port.stopListening()
         await self._bridge.stop()
-
-
-class CurrentServices(Services):
-    """The services with the policy as it is now, also after a reload."""
-
-    __slots__ = ("_bridge",)
-
-    def __init__(self, served: Services, bridge: Bridge) -> None:
-        values = {name: getattr(served, name) for name in Services.__slots__ if name != "policy"}
-        super().__init__(policy=bridge.core.policy, **values)
-        self._bridge = bridge
-
-    def __getattribute__(self, name: str) -> Any:
-        if name == "policy":
-            return object.__getattribute__(self, "_bridge").core.policy
-        return object.__getattribute__(self, name)
 
 
 def _remove_stale(path: Path) -> None:

@@ -29,6 +29,7 @@ from bridge.identity.jwk import KeySet, VerificationKey, ed25519_key
 from bridge.identity.settings import IssuerSettings
 from bridge.identity.text import is_agent_id, is_clean
 from bridge.identity.verifier import Delegation
+from bridge.storage import create_private
 
 NAME = "builtin"
 MAX_LIFETIME = 900
@@ -159,23 +160,5 @@ def _read(path: Path) -> Ed25519PrivateKey:
 
 
 def _create(path: Path) -> None:
-    """Writes beside and links into place: no reader sees half a file, and of two processes the first wins."""
     pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path, follow_symlinks=False)
-        except FileExistsError:
-            return
-    finally:
-        os.unlink(draft)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    create_private(path, pem)

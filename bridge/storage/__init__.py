@@ -22,6 +22,7 @@ from bridge.storage.errors import (
     StorageUnreachable,
     storage_errors,
 )
+from bridge.storage.private_file import create_private
 from bridge.storage.schema import head, upgrade, version
 from bridge.storage.threads import PoolFull, PoolStopped, ThreadPool
 
@@ -36,6 +37,7 @@ __all__ = [
     "StorageFull",
     "StorageUnreachable",
     "ThreadPool",
+    "create_private",
     "head",
     "open_engine",
     "reading",

@@ -133,13 +133,12 @@ class Place:
         command = [str(binary), *arguments]
         if os.geteuid() == 0:  # PostgreSQL refuses to run as root
             command = ["setpriv", "--reuid=nobody", "--clear-groups", *command]
-        done = subprocess.run(
-            command, cwd="/", text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False, timeout=120
-        ) if program != "pg_ctl" else subprocess.run(
-            command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=120
-        )  # fmt: skip
-        if done.returncode:
-            raise RuntimeError(f"{program} failed: {done.stdout or ''}")
+        # Into a file, not a pipe: the server that pg_ctl starts keeps it open, and a pipe would never end.
+        with tempfile.TemporaryFile("w+") as said:
+            done = subprocess.run(command, cwd="/", stdout=said, stderr=said, check=False, timeout=120)
+            if done.returncode:
+                said.seek(0)
+                raise RuntimeError(f"{program} failed: {said.read()}")
 
     def _give_away(self, path: Path) -> None:
         if os.geteuid() == 0:

@@ -303,6 +303,8 @@ def test_reload(make_bridge: MakeBridge) -> None:
             connection.execute("select 1")
     with pytest.raises(psycopg.OperationalError, match="no grant lets this agent in"):
         bridge.connect(bridge.token("reader-1"))
+    told = bridge.cli_json("explain", "--agent", "reader-1", "--system", "warehouse", status=1)
+    assert not told["decision"]["allowed"]  # commands ask the policy that the doors ask
     change = bridge.events(type="config.change")[-1]
     assert (change["outcome"], "grants.reads" in change["change"]["before"]) == ("success", True)
 

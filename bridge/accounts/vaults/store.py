@@ -11,7 +11,6 @@ import re
 import secrets
 import stat
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from sqlalchemy import Engine
 
 from bridge.accounts.vaults.reference import SecretUnavailable
 from bridge.adapter import BridgeError, Secret
-from bridge.storage import StorageError, reading, writing
+from bridge.storage import StorageError, create_private, reading, writing
 
 KEY_SIZE = 32
 NONCE_SIZE = 12  # SP 800-38D, 8.2.2: random, safe for 2**32 writes under one key
@@ -143,30 +142,10 @@ def _create(path: Path, engine: Engine) -> bytes:
         if connection.exec_driver_sql("SELECT 1 FROM stored_secret LIMIT 1").first():
             raise StoreKeyRefused(f"{path}: missing, and secrets are stored under it; restore it from your backup")
     try:
-        _write_key(path)
+        create_private(path, secrets.token_bytes(KEY_SIZE))
         key = _load(path)
     except OSError as error:
         raise StoreKeyRefused(f"{path}: cannot be written: {error.strerror}") from None
     if key is None:
         raise StoreKeyRefused(f"{path}: was removed while it was made")
     return key
-
-
-def _write_key(path: Path) -> None:
-    """Writes beside and links into place: of two processes the first wins, and no reader sees half a key."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_SIZE))
-            file.flush()
-            os.fsync(descriptor)
-        with suppress(FileExistsError):  # another process was first; its key counts
-            os.link(beside, path)
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)  # the key must survive a crash that the first secret survives
-        finally:
-            os.close(directory)
-    finally:
-        os.unlink(beside)
