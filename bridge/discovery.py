@@ -83,7 +83,10 @@ def _checked(origin: str, adapter: Any) -> str:
     """The adapter's name, after a look at what the core will use of it (``bridge.adapter.Adapter``)."""
     if not isinstance(adapter, type):
         raise BrokenAdapter(f"{origin}: is not a class")
-    required = (("name", str), ("default_port", int), ("Options", type), ("targets", frozenset))
+    required = (
+        ("name", str), ("default_port", int), ("Options", type), ("targets", frozenset),
+        ("operation_targets", frozenset), ("encrypts", bool),
+    )  # fmt: skip
     for attribute, kind in required:
         if not isinstance(getattr(adapter, attribute, None), kind):
             raise BrokenAdapter(f"{origin}: its {attribute} is not a {kind.__name__}")

@@ -56,6 +56,8 @@ class PostgresAdapter:
     default_port: ClassVar[int] = 5432
     Options: ClassVar[type[Any]] = PostgresOptions
     targets: ClassVar[frozenset[str]] = frozenset({"database"})
+    operation_targets: ClassVar[frozenset[str]] = frozenset()
+    encrypts: ClassVar[bool] = False
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, phases: Phases | None = None) -> None:
         self._clock = clock

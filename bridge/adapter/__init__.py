@@ -10,10 +10,10 @@ Ideas:
 """
 
 from bridge.adapter.adapter import Adapter, AdapterOptions, Check, SystemFacts
-from bridge.adapter.admission import Admission, AdmissionRequest, AgentFacts, Door, Login, Permit
-from bridge.adapter.credential import BearerToken, ClientCertificate, Credential
+from bridge.adapter.admission import Admission, AdmissionRequest, AgentFacts, Door, Login, Permit, Recording
+from bridge.adapter.credential import BearerToken, ClientCertificate, Credential, SSHCertificate, SSHPublicKey
 from bridge.adapter.errors import BridgeError, PeerFault, StreamClosed, TimedOut
-from bridge.adapter.operation import Action, Operation, Outcome, Result, StatementLogging
+from bridge.adapter.operation import Action, Operation, Outcome, Result, StatementLogging, Target
 from bridge.adapter.refusal import Reason, Refused
 from bridge.adapter.secret import Secret
 from bridge.adapter.stream import Address, Stream, TLSFacts, TLSSettings
@@ -38,8 +38,11 @@ __all__ = [
     "PeerFault",
     "Permit",
     "Reason",
+    "Recording",
     "Refused",
     "Result",
+    "SSHCertificate",
+    "SSHPublicKey",
     "Secret",
     "StatementLogging",
     "Stream",
@@ -47,5 +50,6 @@ __all__ = [
     "SystemFacts",
     "TLSFacts",
     "TLSSettings",
+    "Target",
     "TimedOut",
 ]

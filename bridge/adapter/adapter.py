@@ -21,13 +21,15 @@ AdapterOptions = Any
 class SystemFacts:
     """The legacy system a door leads to, as far as an adapter needs to know it.
 
-    ``tls`` is the listener's own certificate (None: TLS is not configured). Times are seconds.
+    ``tls`` is the listener's own certificate (None: TLS is not configured). ``hosts`` are the names or patterns of the
+    hosts of a fleet, among which ``AdmissionRequest.target["host"]`` chooses (empty: one host). Times are seconds.
     """
 
     name: str
     options: AdapterOptions
     statements: StatementLogging = StatementLogging.REDACTED
     tls: TLSSettings | None = None
+    hosts: tuple[str, ...] = ()
     hello_timeout: float = 10.0
     auth_timeout: float = 30.0
     upstream_timeout: float = 10.0
@@ -45,13 +47,17 @@ class Check:
 class Adapter(Protocol):
     """One instance per system. ``Options`` is a pydantic model of the system's protocol options.
 
-    ``targets`` names the facts that grants of this protocol may narrow by (PostgreSQL: ``database``).
+    ``targets`` names the facts that grants of this protocol may narrow by and that are known at login (PostgreSQL:
+    ``database``), ``operation_targets`` those that only an operation has (SSH: ``command``). ``encrypts``: the protocol
+    does so by itself, without TLS.
     """
 
     name: ClassVar[str]
     default_port: ClassVar[int]
     Options: ClassVar[type[Any]]
     targets: ClassVar[frozenset[str]]
+    operation_targets: ClassVar[frozenset[str]]
+    encrypts: ClassVar[bool]
 
     async def serve(self, client: Stream, door: Door) -> None:
         """The whole life of one connection. Returns or raises; the core closes the streams and writes the end."""

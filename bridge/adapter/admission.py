@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bridge.adapter.adapter import SystemFacts
 from bridge.adapter.credential import Credential
-from bridge.adapter.operation import Action, Operation, Outcome
+from bridge.adapter.operation import Action, Operation, Outcome, Target
 from bridge.adapter.refusal import Reason, Refused
 from bridge.adapter.secret import Secret
 from bridge.adapter.stream import Stream, TLSSettings
@@ -26,7 +26,7 @@ class AdmissionRequest:
     """
 
     account: str | None = None
-    target: Mapping[str, str] = field(default_factory=dict)
+    target: Target = field(default_factory=dict)
     client: str = ""
 
 
@@ -39,10 +39,24 @@ class AgentFacts:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """The static account's user name and secret, read from its vault after the open record was durable."""
+    """The static account's user name and secret, read from its vault after the open record was durable.
+
+    The secret is a password or a private key (PEM); ``passphrase`` belongs to an encrypted private key.
+    """
 
     user: str
     secret: Secret
+    passphrase: Secret = field(default_factory=lambda: Secret(b""))
+
+
+class Recording(Protocol):
+    """What an agent saw, in the form the adapter gives it (asciicast). Encrypted, capped and kept by the core."""
+
+    def write(self, text: str) -> None:
+        """Never waits and never raises: a recording that fails ends the session if it is required, else itself."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Permit(Protocol):
@@ -111,6 +125,14 @@ class Admission(Protocol):
         """Records what became of a permitted operation. Does not wait; call it exactly once per permit."""
         ...
 
+    def may(self, action: Action, target: Target) -> bool:
+        """The same decision without a record, to leave out of an answer what must not be seen."""
+        ...
+
+    def recording(self, name: str, *, required: bool) -> Recording:
+        """A new recording of this session. Raises Refused when it is required and cannot be made."""
+        ...
+
     def alarm(self, code: str, detail: str) -> None:
         """Records something that should not happen (a tampered stamp) and tells ops."""
         ...
@@ -120,6 +142,10 @@ class Admission(Protocol):
 
         It says goodbye in the protocol's words; the core cuts both connections after it returns or after the grace.
         """
+        ...
+
+    async def end(self, detail: str = "") -> None:
+        """Ends this session while the client's connection goes on (a rebind): writes its end, closes its upstreams."""
         ...
 
 
@@ -134,6 +160,10 @@ class Door(Protocol):
 
         Raises Refused; a refused record was written then.
         """
+        ...
+
+    async def verify(self, credential: Credential) -> AgentFacts:
+        """Proves the agent and opens nothing, for a protocol that asks where to only later. Raises Refused."""
         ...
 
     async def turn_away(self, reason: Reason, *, detail: str = "") -> Refused:

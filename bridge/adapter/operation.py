@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+Target = Mapping[str, str | tuple[str, ...]]
+"""Facts that grants narrow by. A tuple is several names of one thing (a DN and all above it): one that is listed is
+enough. The empty string says that the operation has no such fact."""
+
 
 class Action(StrEnum):
     """What an operation does, as grants name it. ``ADMIN`` covers what changes rights, schema or the server."""
@@ -37,7 +41,8 @@ class Operation:
 
     ``text`` is what the client sent, already in the form the system's ``StatementLogging`` asks for (full, or with
     literals replaced; empty for digest). ``digest`` is over the redacted form, so equal statements group.
-    ``parameters`` only where logging is FULL. ``target`` are the facts that grants narrow by (``{"database": "app"}``).
+    ``parameters`` only where logging is FULL. ``target`` are the facts that grants narrow by (``{"database": "app"}``),
+    beside those of the session.
     """
 
     verb: str
@@ -46,7 +51,7 @@ class Operation:
     text: str = ""
     digest: str = ""
     parameters: tuple[str | None, ...] | None = None
-    target: Mapping[str, str] = field(default_factory=dict)
+    target: Target = field(default_factory=dict)
     details: Mapping[str, str | int] = field(default_factory=dict)
 
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from bridge.accounts.vaults import SecretUnavailable
 from bridge.adapter import (
     AdmissionRequest,
+    AgentFacts,
     BearerToken,
+    ClientCertificate,
     Credential,
     Login,
     Reason,
     Refused,
+    Secret,
+    SSHCertificate,
     Stream,
     SystemFacts,
 )
@@ -20,7 +24,7 @@ from bridge.admission.identifiers import new_id
 from bridge.admission.records import refusal
 from bridge.admission.session import Session
 from bridge.admission.subjects import subject
-from bridge.admission.system import Core, StaticAccount, System
+from bridge.admission.system import Core, StaticAccount, System, host_of
 from bridge.admission.texts import TEXTS
 from bridge.identity.agents import Agent
 from bridge.identity.verifier import CredentialRejected, VerifiedCredential
@@ -68,7 +72,9 @@ class SystemDoor:
         return self._system.facts
 
     def plaintext_allowed(self, client: Stream) -> bool:
-        return client.tls is not None or (self._system.loopback_plaintext and client.peer.loopback)
+        if self._system.encrypts or client.tls is not None:
+            return True
+        return self._system.loopback_plaintext and client.peer.loopback
 
     async def turn_away(self, reason: Reason, *, detail: str = "") -> Refused:
         return await self._refuse(Attempt(AdmissionRequest()), TurnedAway(reason, detail=detail))
@@ -81,22 +87,33 @@ class SystemDoor:
     async def admit(self, credential: Credential, request: AdmissionRequest) -> Session:
         attempt = Attempt(request)
         try:
-            if not self.plaintext_allowed(self._client):
-                raise TurnedAway(Reason.PLAINTEXT)
-            verified = await self._verify(credential)
-            attempt.credential = verified
-            agent = self._resolve(verified)
-            attempt.agent = agent
-            self._check_state(agent)
-            self._check_limits(agent, verified)
+            agent, verified = await self._prove(credential, attempt)
             asked = self._asked(agent, verified, request)
-            decision = self._decide(asked)
-            attempt.decision = decision
-            account = self._account(decision)
+            self._check_host(request)
+            decision = attempt.decision = self._decide(asked)
+            account = self._account(decision, request)
             session = Session(self._core, self._system, self._client, request, agent, verified, decision, asked)
             return await self._open(session, account)
         except TurnedAway as why:
             raise await self._refuse(attempt, why) from None
+
+    async def verify(self, credential: Credential) -> AgentFacts:
+        attempt = Attempt(AdmissionRequest())
+        try:
+            agent, _ = await self._prove(credential, attempt)
+        except TurnedAway as why:
+            raise await self._refuse(attempt, why) from None
+        self._admitted()
+        return AgentFacts(agent.id, agent.name, agent.owner.id)
+
+    async def _prove(self, credential: Credential, attempt: Attempt) -> tuple[Agent, VerifiedCredential]:
+        if not self.plaintext_allowed(self._client):
+            raise TurnedAway(Reason.PLAINTEXT)
+        verified = attempt.credential = await self._verify(credential)
+        agent = attempt.agent = self._resolve(verified)
+        self._check_state(agent)
+        self._check_limits(agent, verified)
+        return agent, verified
 
     async def _verify(self, credential: Credential) -> VerifiedCredential:
         core, now, started = self._core, self._core.now(), self._core.clock.seconds()
@@ -106,8 +123,13 @@ class SystemDoor:
                     raise TurnedAway(Reason.CREDENTIAL_MISSING)
                 token = credential.token.reveal()
                 verified = await core.verifier.verify(token, audiences=self._system.audiences, now=now)
-            else:
+                _check_possession(verified, credential.confirmed)
+            elif isinstance(credential, ClientCertificate):
                 verified = core.certificates(credential.chain, now)
+            elif isinstance(credential, SSHCertificate):
+                verified = core.ssh.certificate(credential.certificate, source=self._client.peer.host, now=now)
+            else:
+                verified = core.ssh.key(credential.key)
         except CredentialRejected as rejected:
             reason = Reason.CREDENTIAL_EXPIRED if rejected.expired else Reason.CREDENTIAL_INVALID
             raise TurnedAway(reason, rejected.code, rejected.detail) from None
@@ -162,9 +184,15 @@ class SystemDoor:
             text = "several accounts are granted: give the one you want as the user name"
         raise TurnedAway(Reason.NOT_GRANTED, detail=decision.reason, text=text)
 
-    def _account(self, decision: Decision) -> StaticAccount:
+    def _check_host(self, request: AdmissionRequest) -> None:
+        """Of a fleet, a host that it has; the answer is that of a host to which no grant leads."""
+        if not self._system.has_host(host_of(request)):
+            raise TurnedAway(Reason.NOT_GRANTED, "host", "the fleet has no such host, or none was named")
+
+    def _account(self, decision: Decision, request: AdmissionRequest) -> StaticAccount:
         account = self._system.accounts[decision.account]
-        wait = self._core.breaker.refusal(self._system.name, account.name, self._core.now())
+        circuit = self._system.circuit(account.name, host_of(request))
+        wait = self._core.breaker.refusal(self._system.name, circuit, self._core.now())
         if wait:
             detail = f"the legacy system refused the static login; the next try is in {wait:.0f} s"
             raise TurnedAway(Reason.UPSTREAM_UNAVAILABLE, "circuit-open", detail)
@@ -184,10 +212,11 @@ class SystemDoor:
         core.tally.took("open", opened - started)
         core.tally.opened[self._system.name] += 1
         self._admitted()
-        if session.end is not None:  # revoked while the record was being written
-            raise session.end
+        if session.ending is not None:  # revoked while the record was being written
+            raise session.ending
         try:
             secret = await core.vaults.read(account.secret)
+            passphrase = await core.vaults.read(account.passphrase) if account.passphrase else Secret(b"")
             core.tally.took("secret", core.clock.seconds() - opened)
         except SecretUnavailable as failure:
             self._core.warn(
@@ -197,9 +226,9 @@ class SystemDoor:
                 cause=str(failure),
             )
             raise session.refused(Reason.UPSTREAM_UNAVAILABLE, "secret-unavailable", str(failure)) from None
-        if session.end is not None:  # revoked while the secret was read
-            raise session.end
-        session.hand_login(Login(account.user, secret))
+        if session.ending is not None:  # revoked while the secret was read
+            raise session.ending
+        session.hand_login(Login(account.user, secret, passphrase))
         return session
 
     async def _refuse(self, attempt: Attempt, why: TurnedAway) -> Refused:
@@ -222,6 +251,11 @@ class SystemDoor:
         except LogUnavailable:
             return _without_reference(refused)
         return refused
+
+
+def _check_possession(credential: VerifiedCredential, confirmed: str) -> None:
+    if credential.confirmation and credential.confirmation != confirmed:
+        raise CredentialRejected("cnf", "bound to a key that was not proven on this connection")
 
 
 def _without_reference(refused: Refused) -> Refused:

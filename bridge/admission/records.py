@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bridge.adapter import AdmissionRequest, Refused, Stream
+from bridge.adapter import AdmissionRequest, Refused, Stream, Target
 from bridge.admission.system import Core, System
 from bridge.identity.agents import Agent
 from bridge.identity.verifier import VerifiedCredential
@@ -101,12 +101,18 @@ def labels(system: System, account: str) -> tuple[str, ...]:
     return tuple(sorted(system.labels | static.labels if static else system.labels))
 
 
+def plain_target(target: Target) -> dict[str, str]:
+    """Of a fact with several names the first: the thing itself, the others follow from it."""
+    named = {name: value if isinstance(value, str) else value[0] if value else "" for name, value in target.items()}
+    return {name: value for name, value in named.items() if value}
+
+
 def legacy(system: System, account: str, request: AdmissionRequest, seen: dict[str, str | int] | None = None) -> str:
     return facts.legacy_section(
         system=system.name,
         account=account,
         labels=labels(system, account),
-        target=request.target,
+        target=plain_target(request.target),
         upstream=system.upstream,
         facts=seen,
     )

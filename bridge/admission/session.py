@@ -20,14 +20,16 @@ from bridge.adapter import (
     Outcome,
     Permit,
     Reason,
+    Recording,
     Refused,
     Stream,
+    Target,
     TLSSettings,
 )
 from bridge.admission import records
 from bridge.admission.identifiers import new_id
 from bridge.admission.subjects import subject
-from bridge.admission.system import CUT_GRACE, Core, System
+from bridge.admission.system import CUT_GRACE, Core, System, host_of
 from bridge.admission.texts import TEXTS
 from bridge.identity.agents import Agent, Directory
 from bridge.identity.verifier import VerifiedCredential
@@ -96,8 +98,9 @@ class Session:
         self.operations: Counter[str] = Counter()
         self.request = request
         self.upstream_facts: dict[str, str | int] = {}
-        self.end: Refused | None = None
+        self.ending: Refused | None = None
         self._core = core
+        self._circuit = system.circuit(decision.account, host_of(request))
         self._client = client
         self._asked = asked
         self._log = core.log.session(
@@ -148,10 +151,10 @@ class Session:
     async def connect(self) -> Stream:
         parting = self._parting  # the goodbye may dial once more, to stop what still runs over there
         if self._login is None or (self.is_over() and not parting):
-            raise self._ending()
+            raise self._over()
         started = self._core.clock.seconds()
         try:
-            upstream = await self.system.dial()
+            upstream = await self.system.dial(host_of(self.request))
         except BridgeError as failure:
             self._core.warn(
                 "{system} cannot be reached: {cause}", system=self.system.name, cause=str(failure), session=self.session
@@ -161,14 +164,14 @@ class Session:
             return upstream  # its user closes it, at the latest when the grace is over
         if self.is_over():  # while it was dialled
             upstream.abort()
-            raise self._ending()
+            raise self._over()
         self._upstreams.append(upstream)
         self._connected_at = self._core.clock.seconds()
         self._core.tally.took("connect", self._connected_at - started)
         return upstream
 
     async def login_refused(self, cause: str) -> Refused:
-        self._core.breaker.refused(self.system.name, self.account, self.login.secret, self._core.now())
+        self._core.breaker.refused(self.system.name, self._circuit, self.login.secret, self._core.now())
         self._core.warn(
             "{system} refused the login of the static account {account}: {cause}",
             system=self.system.name,
@@ -180,7 +183,7 @@ class Session:
         return self.refused(Reason.UPSTREAM_UNAVAILABLE, "upstream-login-refused", cause)
 
     async def established(self, facts: Mapping[str, str | int]) -> None:
-        self._core.breaker.succeeded(self.system.name, self.account)
+        self._core.breaker.succeeded(self.system.name, self._circuit)
         self._core.tally.took("login", self._core.clock.seconds() - self._connected_at)
         upstream = self._upstreams[-1]  # an earlier one was a try with another version of the protocol
         self.upstream_facts = {**facts, "local": str(upstream.local)}
@@ -193,17 +196,15 @@ class Session:
         except LogUnavailable as failure:
             raise self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
         if self.is_over():
-            raise self._ending()
+            raise self._over()
 
     async def permit(self, operation: Operation) -> Permitted:
-        if self.end is not None:
-            raise self.end
+        if self.ending is not None:
+            raise self.ending
         core = self._core
-        if core.policy is not self._policy or core.directory is not self._directory:
-            self._follow()
         now = self.last_used = core.now()
         action = operation.action
-        decision = self._standing.permit(action, operation.target or self.request.target, now)
+        decision = self._decide(action, operation.target, now)
         kind = action.value
         self.operations[kind] += 1
         core.tally.operations[self.system.name, kind] += 1
@@ -221,11 +222,24 @@ class Session:
         except LogUnavailable as failure:
             raise self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
         if self.is_over():  # while the record was being written: nothing may reach the legacy side
-            refused = self._ending()
+            refused = self._over()
             held.finish(ABORTED, refused.reason.value)
             raise refused
         self._open.add(held)
         return Permitted(held, warning, would_deny)
+
+    def may(self, action: Action, target: Target) -> bool:
+        return not self.is_over() and self._decide(action, target, self._core.now()).allowed
+
+    def recording(self, name: str, *, required: bool) -> Recording:
+        raise self.refused(Reason.INTERNAL, "recording", "recordings are not kept yet")
+
+    def _decide(self, action: Action, target: Target, now: float) -> Decision:
+        core = self._core
+        if core.policy is not self._policy or core.directory is not self._directory:
+            self._follow()
+        asked = {**self.request.target, **target} if target else self.request.target
+        return self._standing.permit(action, asked, now)
 
     def outcome(self, permit: Permit, outcome: Outcome) -> None:
         assert isinstance(permit, Permitted)
@@ -243,17 +257,20 @@ class Session:
 
     def on_cut(self, hear: Callable[[Refused], Awaitable[None]]) -> None:
         self._hear = hear
-        if self.end is not None and self._goodbye is None:  # cut before the adapter could listen
-            self._begin_goodbye(self.end)
+        if self.ending is not None and self._goodbye is None:  # cut before the adapter could listen
+            self._begin_goodbye(self.ending)
+
+    async def end(self, detail: str = "") -> None:
+        await self.close(OK, detail=detail)
 
     # -- what the core does
 
     def is_over(self) -> bool:
         """Cut or closed: nothing may be done for it any more."""
-        return self._closed or self.end is not None
+        return self._closed or self.ending is not None
 
-    def _ending(self) -> Refused:
-        return self.end or self.refused(Reason.SESSION_STOPPED)
+    def _over(self) -> Refused:
+        return self.ending or self.refused(Reason.SESSION_STOPPED)
 
     def refused(self, reason: Reason, code: str = "", detail: str = "") -> Refused:
         """A refusal that belongs to this session; its reference is the session."""
@@ -265,12 +282,12 @@ class Session:
 
         During admission and the legacy login nobody listens yet: the adapter hears it from its next step.
         """
-        if self._closed or self.end is not None:
+        if self._closed or self.ending is not None:
             return
-        self.end = self.refused(reason, detail=detail)
+        self.ending = self.refused(reason, detail=detail)
         self._late = self._core.clock.callLater(CUT_GRACE, self._grace_over)
         if self._hear is not None:
-            self._begin_goodbye(self.end)
+            self._begin_goodbye(self.ending)
         else:
             self._abort_upstreams()
 
@@ -327,8 +344,8 @@ class Session:
             self._disarm()
         while self._open:  # an adapter that failed told no outcome of these
             self._open.pop().finish(UNKNOWN, SESSION_ENDED)
-        if self.end is not None:
-            reason, failed, detail = self.end.reason.value, False, self.end.detail
+        if self.ending is not None:
+            reason, failed, detail = self.ending.reason.value, False, self.ending.detail
         counts = {kind: count for kind, count in self.operations.items() if count}
         duration = int((self._core.now() - self.opened_at) * 1000)
         self._log.closed(
@@ -355,7 +372,7 @@ class Session:
         return section
 
     def _compose(self, operation: Operation) -> str:
-        target = operation.target if operation.target != self.request.target else None
+        target = records.plain_target(operation.target) if operation.target != self.request.target else None
         return facts.action_section(
             operation.verb,
             operation.action.value,

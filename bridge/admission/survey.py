@@ -15,8 +15,11 @@ from bridge.adapter import (
     Outcome,
     Permit,
     Reason,
+    Recording,
     Refused,
+    Secret,
     Stream,
+    Target,
     TLSSettings,
 )
 from bridge.admission.identifiers import new_id
@@ -35,7 +38,7 @@ class Survey:
     upstream_tls: TLSSettings | None
     actions: frozenset[Action]
 
-    def __init__(self, core: Core, system: System, account: str, login: Login) -> None:
+    def __init__(self, core: Core, system: System, account: str, login: Login, host: str) -> None:
         self.session = new_id("chk_")
         self.agent = AgentFacts("idbridge", "the bridge's doctor", "")
         self.account = account
@@ -44,30 +47,41 @@ class Survey:
         self.upstream_tls = system.upstream_tls
         self.upstream_tls_optional = system.upstream_tls_optional
         self.actions = frozenset().union(*(one.actions for one in _leading_to(core.policy, system.name, account)))
+        self.host = host
+        self._circuit = system.circuit(account, host)
         self._core = core
         self._system = system
         self.streams: list[Stream] = []
 
     async def connect(self) -> Stream:
         try:
-            stream = await self._system.dial()
+            stream = await self._system.dial(self.host)
         except BridgeError as failure:
             raise self._refused("upstream-unreachable", str(failure)) from None
         self.streams.append(stream)
         return stream
 
     async def login_refused(self, cause: str) -> Refused:
-        self._core.breaker.refused(self._system.name, self.account, self.login.secret, self._core.now())
+        self._core.breaker.refused(self._system.name, self._circuit, self.login.secret, self._core.now())
         return self._refused("upstream-login-refused", cause)
 
     async def established(self, facts: Mapping[str, str | int]) -> None:
-        self._core.breaker.succeeded(self._system.name, self.account)
+        self._core.breaker.succeeded(self._system.name, self._circuit)
 
     async def permit(self, operation: Operation) -> Permit:
         raise self._refused("survey", "a survey permits no operation of an agent")
 
     def outcome(self, permit: Permit, outcome: Outcome) -> None:
         raise RuntimeError("a survey has no operations")
+
+    def may(self, action: Action, target: Target) -> bool:
+        return False
+
+    def recording(self, name: str, *, required: bool) -> Recording:
+        raise self._refused("survey", "a survey is not recorded")
+
+    async def end(self, detail: str = "") -> None:
+        """Its connections are closed with the survey."""
 
     def alarm(self, code: str, detail: str) -> None:
         self._core.warn("{code}: {detail}", code=code, detail=detail)
@@ -98,8 +112,8 @@ def _leading_to(policy: Policy, system: str, account: str) -> list[Grant]:
 
 
 @asynccontextmanager
-async def survey(core: Core, system: System, account: str) -> AsyncIterator[Survey]:
-    """Recorded before anything is dialled; connections are closed at the end. Raises Refused."""
+async def survey(core: Core, system: System, account: str, host: str = "") -> AsyncIterator[Survey]:
+    """Recorded before anything is dialled; connections are closed at the end. ``host``: of a fleet. Raises Refused."""
     static = system.accounts[account]
     index = IndexKeys(system=system.name, account=account)
     actor = facts.actor_section(kind="bridge", id="doctor")
@@ -108,12 +122,13 @@ async def survey(core: Core, system: System, account: str) -> AsyncIterator[Surv
     try:
         await core.log.record(Event(ACCOUNT_CHECK, sections={"actor": actor, "legacy": legacy}, index=index))
         secret = await core.vaults.read(static.secret)
+        passphrase = await core.vaults.read(static.passphrase) if static.passphrase else Secret(b"")
     except LogUnavailable as failure:
         raise Refused(Reason.LOG_UNAVAILABLE, text, detail=str(failure), hint=hint) from None
     except SecretUnavailable as failure:
         text, hint = TEXTS[Reason.UPSTREAM_UNAVAILABLE]
         raise Refused(Reason.UPSTREAM_UNAVAILABLE, text, detail=str(failure), hint=hint) from None
-    looking = Survey(core, system, account, Login(static.user, secret))
+    looking = Survey(core, system, account, Login(static.user, secret, passphrase), host)
     try:
         yield looking
     finally:

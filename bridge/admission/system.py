@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from bridge.accounts.breaker import CircuitBreaker
 from bridge.accounts.vaults import SecretReference, Vaults
-from bridge.adapter import Stream, SystemFacts, TLSSettings
+from bridge.adapter import AdmissionRequest, Stream, SystemFacts, TLSSettings
 from bridge.admission.flood import FloodGuard
 from bridge.admission.live import LiveSessions
 from bridge.admission.replay import ReplayGuard
 from bridge.admission.tally import Tally
 from bridge.identity.agents import Directory
 from bridge.identity.deny_list import DenyList
+from bridge.identity.ssh import SSHIdentities
 from bridge.identity.verifier import VerifiedCredential, Verifier
 from bridge.policy import Policy
 from bridge.translation.log import TranslationLog
 
 CUT_GRACE = 2.0
 """Seconds that an adapter has to say goodbye before both connections are dropped."""
+
+
+HOST = "host"
+"""The fact of a request that names a host of a fleet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +36,7 @@ class StaticAccount:
     name: str
     user: str
     secret: SecretReference
+    passphrase: SecretReference | None = None
     labels: frozenset[str] = frozenset()
 
 
@@ -38,7 +45,8 @@ class System:
     """One legacy system. Times are seconds; ``max_session`` and ``idle`` 0: no such limit.
 
     ``end_with_token``: a session ends when its token does. ``strict_audit``: reads too are durable before they happen.
-    ``loopback_plaintext``: a credential is taken in plaintext from this machine.
+    ``loopback_plaintext``: a credential is taken in plaintext from this machine. ``encrypts``: the protocol does so by
+    itself. ``dial`` takes the host's name, "" when the system is no fleet.
     """
 
     facts: SystemFacts
@@ -47,10 +55,11 @@ class System:
     labels: frozenset[str]
     accounts: Mapping[str, StaticAccount]
     audiences: frozenset[str]
-    dial: Callable[[], Awaitable[Stream]]
+    dial: Callable[[str], Awaitable[Stream]]
     upstream_tls: TLSSettings | None = None
     upstream_tls_optional: bool = False
     loopback_plaintext: bool = False
+    encrypts: bool = False
     strict_audit: bool = False
     end_with_token: bool = True
     max_session: float = 0.0
@@ -59,6 +68,21 @@ class System:
     @property
     def name(self) -> str:
         return self.facts.name
+
+    def has_host(self, host: str) -> bool:
+        """Whether ``host`` is one of the fleet; "" is the host of a system that is none."""
+        hosts = self.facts.hosts
+        return any(fnmatchcase(host, pattern) for pattern in hosts) if host else not hosts
+
+    def circuit(self, account: str, host: str) -> str:
+        """What the circuit breaker knows a static login by: on each host of a fleet it is another one."""
+        return f"{account}@{host}" if host else account
+
+
+def host_of(request: AdmissionRequest) -> str:
+    """The host of a fleet that was asked for, in lower case; "" when none was."""
+    host = request.target.get(HOST, "")
+    return host.lower() if isinstance(host, str) else ""
 
 
 @dataclass(slots=True)
@@ -71,6 +95,7 @@ class Core:
     log: TranslationLog
     verifier: Verifier
     certificates: Callable[[tuple[bytes, ...], float], VerifiedCredential]
+    ssh: SSHIdentities
     directory: Directory
     deny_list: DenyList
     policy: Policy

@@ -41,7 +41,8 @@ _NARROWING: TypeAdapter[tuple[str, ...]] = TypeAdapter(Some[Text])
 
 def target_aliases(adapters: Adapters) -> dict[str, str]:
     """The keys of a grant that stand for ``targets.<fact>``: the plural of each fact a protocol can narrow by."""
-    return {f"{target}s": target for adapter in adapters.values() for target in sorted(adapter.targets)}
+    narrowing = sorted({fact for adapter in adapters.values() for fact in adapter.targets | adapter.operation_targets})
+    return {f"{fact}s": fact for fact in narrowing}
 
 
 class Build:
@@ -131,12 +132,15 @@ class Build:
     def _systems(self) -> Mapping[str, System]:
         return _complete({name: self._system(place) for name, place in self._entries("systems")})
 
+    def adapter(self, system: Place) -> Adapter | type[Adapter] | None:
+        protocol = system.get("protocol")
+        return self.adapters.get(protocol.text) if protocol is not None and protocol.text is not None else None
+
     def _system(self, place: Place) -> System | None:
         data = plain(place.node)
         raw_options = data.pop("options", None) if isinstance(data, dict) else None
         system = self._validate(place, System, data)
-        protocol = place.get("protocol")
-        adapter = self.adapters.get(protocol.text) if protocol is not None and protocol.text is not None else None
+        protocol, adapter = place.get("protocol"), self.adapter(place)
         if adapter is None:
             if protocol is not None and protocol.text is not None:
                 known = ", ".join(sorted(self.adapters)) or "no adapter is installed"

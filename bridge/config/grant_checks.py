@@ -112,8 +112,9 @@ def _targets(found: Findings, grant: Place, systems: set[str], adapters: Adapter
         for name in sorted(systems):
             protocol = found.root.get("systems", name, "protocol")
             adapter = adapters.get(protocol.text or "") if protocol is not None else None
-            if adapter is not None and fact not in adapter.targets:
-                known = ", ".join(sorted(adapter.targets)) or "no narrowing"
+            facts = adapter.targets | adapter.operation_targets if adapter is not None else frozenset({fact})
+            if adapter is not None and fact not in facts:
+                known = ", ".join(sorted(facts)) or "no narrowing"
                 found.error(place, f"system {name} ({adapter.name}) cannot be narrowed by {fact}", known, on_key=True)
                 break
 

@@ -24,13 +24,13 @@ from bridge.config.values import (
     bounded,
 )
 
-Profile = Literal["builtin", "at+jwt", "oidc", "k8s-sa", "github", "gitlab", "jwt-svid"]
+Profile = Literal["builtin", "at+jwt", "oidc", "k8s-sa", "github", "gitlab", "jwt-svid", "ssh-certificate"]
 Algorithm = Literal["ES256", "ES384", "EdDSA", "PS256", "RS256"]
 ALGORITHMS: tuple[Algorithm, ...] = ("ES256", "ES384", "EdDSA", "PS256", "RS256")  # no HMAC, no "none": RFC 8725bis
 
 
 class Keys(Section):
-    """Where the issuer's public keys come from: exactly one of the first three.
+    """Where the issuer's public keys come from: exactly one of the first three, or ``ssh_file`` for SSH certificates.
 
     ``origins`` are further origins (``https://host``) at which a discovered key set may lie.
     """
@@ -38,13 +38,15 @@ class Keys(Section):
     discovery: Flag = False
     jwks_url: HttpsURL | None = None
     jwks_file: FileName | None = None
+    ssh_file: FileName | None = None
     origins: Many[HttpsURL] = ()
 
 
 class Issuer(Section):
     """``issuer`` is compared as text with the token's ``iss``. ``max_lifetime`` and ``leeway``: see ``credentials``.
 
-    ``audiences`` are accepted besides the bridge's own; ``trust_domain`` belongs to profile ``jwt-svid``.
+    ``audiences`` are accepted besides the bridge's own; ``trust_domain`` belongs to profile ``jwt-svid``, and
+    ``revoked`` to ``ssh-certificate``.
     """
 
     profile: Profile
@@ -59,6 +61,7 @@ class Issuer(Section):
     leeway: Annotated[Duration, bounded("0s", LONGEST_LEEWAY)] = inherited(30.0)
     legacy_jwt: Flag = False
     ca: FileName | None = None
+    revoked: FileName | None = None
 
 
 class Owner(Section):

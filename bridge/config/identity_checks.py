@@ -40,12 +40,26 @@ def _issuers(found: Findings) -> None:
                 if (place := issuer.get(key)) is not None:
                     found.error(place, "the built-in issuer has its own", "no such key here", on_key=True)
             continue
+        if _profile(issuer) == "ssh-certificate":
+            _ssh(found, issuer)
+            continue
+        for steps in (("revoked",), ("keys", "ssh_file")):
+            if (place := issuer.get(*steps)) is not None:
+                found.error(place, "belongs to profile ssh-certificate", "no such key here", on_key=True)
         _external(found, issuer)
         url = issuer.get("issuer")
         if url is not None and url.text is not None:
             if url.text in urls:
                 found.error(url, f'"{urls[url.text]}" is the same issuer', "each issuer once")
             urls.setdefault(url.text, name)
+
+
+def _ssh(found: Findings, issuer: Place) -> None:
+    if issuer.get("keys", "ssh_file") is None:
+        found.error(issuer, "is missing", "keys: {ssh_file: FILE}", on_key=True, below="keys")
+    for key in ("issuer", "audiences", "algorithms", "trust_domain", "ca", "legacy_jwt"):
+        if (place := issuer.get(key)) is not None:
+            found.error(place, "does not belong to SSH certificates", "no such key here", on_key=True)
 
 
 def _external(found: Findings, issuer: Place) -> None:
@@ -63,7 +77,11 @@ def _external(found: Findings, issuer: Place) -> None:
     if keys is None:
         found.error(issuer, "is missing", "discovery: true, jwks_url or jwks_file", on_key=True, below="keys")
         return
-    sources = [key for key, place in keys.members() if key != "origins" and getattr(place.node, "value", None)]
+    sources = [
+        key
+        for key, place in keys.members()
+        if key not in ("origins", "ssh_file") and getattr(place.node, "value", None)
+    ]
     if len(sources) != 1:
         found.error(keys, f"names {len(sources) or 'no'} sources of keys", "one: discovery, jwks_url or jwks_file")
     url = issuer.get("issuer")

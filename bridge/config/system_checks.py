@@ -25,8 +25,11 @@ def check(found: Findings, build: Build) -> None:
         found.warning(found.root, "no system is declared, so there is nothing to listen for", "systems")
     for _, system in found.root.under("systems"):
         _accounts(found, system)
+        _upstream(found, system, build)
         plaintext = system.get("plaintext")
-        if found.root.get("tls") is None and (plaintext is None or plaintext.text == "refuse"):
+        adapter = build.adapter(system)
+        encrypts = adapter is not None and adapter.encrypts
+        if not encrypts and found.root.get("tls") is None and (plaintext is None or plaintext.text == "refuse"):
             found.warning(
                 system, "refuses plaintext and the bridge has no certificate: nobody can log in", "tls", on_key=True
             )
@@ -78,6 +81,21 @@ def _admin(found: Findings, build: Build) -> None:
         found.error(socket, "the admin socket's path is too long", f"at most {LONGEST_SOCKET} bytes with bridge.state")
 
 
+def _upstream(found: Findings, system: Place, build: Build) -> None:
+    upstream = system.get("upstream")
+    if upstream is None:
+        return
+    host, hosts, adapter = upstream.get("host"), upstream.get("hosts"), build.adapter(system)
+    if host is None and hosts is None:
+        found.error(
+            upstream, "is missing", "the DNS name or IP address of the legacy system", on_key=True, below="host"
+        )
+    if host is not None and hosts is not None:
+        found.error(hosts, "stands beside host", "one of them", on_key=True)
+    if hosts is not None and adapter is not None and "host" not in adapter.targets:
+        found.error(hosts, f"protocol {adapter.name} leads to one host", "host: NAME", on_key=True)
+
+
 def _accounts(found: Findings, system: Place) -> None:
     accounts = system.get("accounts")
     if accounts is not None and not list(accounts.members()):
@@ -95,7 +113,9 @@ def _files(found: Findings, build: Build) -> None:
     paths: list[tuple[tuple[str, ...], Path | None]] = list(named)
     for name, issuer in build.issuers.items():
         paths.append((("issuers", name, "ca"), issuer.ca))
-        paths.append((("issuers", name, "keys", "jwks_file"), issuer.keys.jwks_file if issuer.keys else None))
+        paths.append((("issuers", name, "revoked"), issuer.revoked))
+        for key in ("jwks_file", "ssh_file"):
+            paths.append((("issuers", name, "keys", key), getattr(issuer.keys, key, None)))
     paths += [(("systems", name, "upstream", "ca"), system.upstream.ca) for name, system in build.systems.items()]
     for steps, file in paths:
         place = found.root.get(*steps)

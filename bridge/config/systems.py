@@ -13,6 +13,7 @@ from bridge.config.values import (
     FileName,
     Frozen,
     Host,
+    HostPattern,
     Listen,
     Many,
     Name,
@@ -40,9 +41,13 @@ Listeners = Annotated[
 
 
 class Upstream(Section):
-    """The legacy system itself. ``port`` defaults to the protocol's own, ``server_name`` to ``host``."""
+    """The legacy system itself, or (``hosts``, names and patterns) a fleet of them among which the agent chooses.
 
-    host: Host
+    ``port`` defaults to the protocol's own, ``server_name`` to ``host``.
+    """
+
+    host: Host | None = None
+    hosts: Many[HostPattern] = ()
     port: Port = inherited(0)
     tls: UpstreamTLS = "verify-full"
     ca: FileName | None = None
@@ -52,9 +57,13 @@ class Upstream(Section):
 
 
 class Account(Section):
-    """A static account. ``user`` is its login name there when it differs from the key it has here."""
+    """A static account. ``user`` is its login name there when it differs from the key it has here.
+
+    ``secret`` is a password or a private key; ``passphrase`` belongs to an encrypted private key.
+    """
 
     secret: SecretText
+    passphrase: SecretText | None = None
     user: Text | None = None
     description: Note = ""
     labels: Many[Name] = ()

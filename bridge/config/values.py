@@ -141,6 +141,13 @@ def host(value: Any) -> str:
     raise wrong("host", "is not a host", "a DNS name or an IP address, nothing else")
 
 
+def host_pattern(value: Any) -> str:
+    """A host, in lower case; in a DNS name ``*`` stands for anything."""
+    if isinstance(value, str) and "*" in value and _HOST.fullmatch(value.replace("*", "a")):
+        return value.lower()
+    return host(value).lower()
+
+
 def https_url(value: Any) -> str:
     """An absolute https URL, plain http only to this machine; no user information, no fragment; kept as written."""
     try:
@@ -254,6 +261,7 @@ CIDR = Annotated[Network, BeforeValidator(network), _text("^[0-9a-fA-F:.]+(/[0-9
 FileName = Annotated[Path, BeforeValidator(file_name), _text("^.+$")]
 SecretText = Annotated[str, BeforeValidator(secret_reference), _text("^(env|file|store):.+$")]
 Host = Annotated[str, BeforeValidator(host), _text("^[A-Za-z0-9_.:-]+$")]
+HostPattern = Annotated[str, BeforeValidator(host_pattern), _text("^[A-Za-z0-9_.:*-]+$")]
 HttpsURL = Annotated[str, BeforeValidator(https_url), _text("^https?://.+$")]
 PublicKey = Annotated[str, BeforeValidator(ed25519_key), _text("^[A-Za-z0-9_-]{43}$")]
 Clock = Annotated[str, BeforeValidator(clock), _text("^([01][0-9]|2[0-3]):[0-5][0-9]$")]

@@ -80,9 +80,10 @@ class Bridge:
             log=self.translation,
             verifier=verifier,
             certificates=self.issuers.certificates(config),
+            ssh=self.issuers.ssh(config, lambda: self.core.directory),
             directory=directory,
             deny_list=self.storage.deny_list,
-            policy=conversion.policy(config),
+            policy=conversion.policy(config, self._adapter_types),
             vaults=Vaults(vaults, self._vault_pool, self.reactor),
             breaker=CircuitBreaker(),
             replay=ReplayGuard(config.credentials.replay),
@@ -156,17 +157,18 @@ class Bridge:
 
     def _system(self, config: Config, name: str, tls: ServerTLS | None) -> System:
         system = config.systems[name]
-        upstream = conversion.upstream_tls(system)
-        host, port, timeout = system.upstream.host, system.upstream.port, system.upstream.timeout
+        encrypts = self._adapter_types[system.protocol].encrypts
+        upstream = None if encrypts else conversion.upstream_tls(system)
+        own, port, timeout = system.upstream.host or "", system.upstream.port, system.upstream.timeout
         dialer = Dialer(self.reactor, conversion.stream_limits(config))
 
-        async def dial() -> Stream:
-            return await dialer.connect(host, port, timeout)
+        async def dial(host: str) -> Stream:
+            return await dialer.connect(host or own, port, timeout)
 
         return System(
             facts=conversion.system_facts(config, name, tls),
             protocol=system.protocol,
-            upstream=str(Address(host, port)),
+            upstream=str(Address(own or "*", port)),
             labels=frozenset(system.labels),
             accounts=conversion.accounts(system),
             audiences=conversion.audiences(config, name),
@@ -174,6 +176,7 @@ class Bridge:
             upstream_tls=upstream,
             upstream_tls_optional=upstream is not None and upstream.optional,
             loopback_plaintext=system.plaintext == "loopback-only",
+            encrypts=encrypts,
             strict_audit=system.audit == "strict",
             end_with_token=system.session_after_expiry == "end",
             max_session=system.max_session or 0.0,
@@ -260,9 +263,10 @@ class Bridge:
         changes = difference(self.config, new)
         tls = conversion.server_tls(new)
         systems = {name: self._system(new, name, tls) for name in new.systems}
-        policy = conversion.policy(new)
+        policy = conversion.policy(new, self._adapter_types)
         verifier, sources = self.issuers.prepare(new, self.storage.issuer, lambda: self.core.directory)
         certificates = self.issuers.certificates(new)
+        ssh = self.issuers.ssh(new, lambda: self.core.directory)
         opened = self._opened(new)
         try:
             request = await self._declare_recorded(new)
@@ -277,7 +281,7 @@ class Bridge:
         for name in changed:
             self._start_adapter(name)
         core = self.core
-        core.policy, core.verifier, core.certificates = policy, verifier, certificates
+        core.policy, core.verifier, core.certificates, core.ssh = policy, verifier, certificates, ssh
         self.policy_taken(policy)
         core.sessions_per_agent = new.limits.sessions_per_agent
         core.replay.mode = new.credentials.replay

@@ -6,21 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from bridge.accounts.vaults import SecretReference
-from bridge.adapter import SystemFacts
+from bridge.adapter import Adapter, SystemFacts
 from bridge.admission.system import StaticAccount
 from bridge.config import Account, Config, Grant, Issuer, System
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.jwt import IssuerSettings, KeyLocation
+from bridge.identity.ssh import KEY_ISSUER
+from bridge.identity.ssh import PROFILE as SSH_PROFILE
 from bridge.net.limits import AcceptLimits, StreamLimits
 from bridge.net.tls import ServerTLS, UpstreamTLS
 from bridge.policy import Delegated, Effect, Hours, Mode, Policy, SystemPolicy
 from bridge.policy import Grant as PolicyGrant
 
-AGENT_KEY_ISSUER = "agent-key"
-"""The name in the log of tokens that an agent signed with its own registered key."""
 
-
-def policy(config: Config) -> Policy:
+def policy(config: Config, adapters: Mapping[str, type[Adapter]]) -> Policy:
     systems = [
         SystemPolicy(
             name=name,
@@ -28,6 +27,7 @@ def policy(config: Config) -> Policy:
             labels=frozenset(system.labels),
             mode=Mode(system.mode),
             environment=system.environment,
+            operation_targets=adapters[system.protocol].operation_targets,
         )
         for name, system in config.systems.items()
     ]
@@ -68,7 +68,7 @@ def issuers(config: Config, builtin: BuiltinIssuer) -> list[IssuerSettings]:
         if issuer.profile == "builtin":
             records.append(builtin.settings(accept_bridge_audience=config.bridge.accept_bridge_audience))
             records.append(_agent_keys(config))
-        else:
+        elif issuer.profile != SSH_PROFILE:
             records.append(_issuer(config, name, issuer))
     return records
 
@@ -104,7 +104,7 @@ def _issuer(config: Config, name: str, issuer: Issuer) -> IssuerSettings:
 
 def _agent_keys(config: Config) -> IssuerSettings:
     return IssuerSettings(
-        name=AGENT_KEY_ISSUER,
+        name=KEY_ISSUER,
         iss="",
         profile="agent-key",
         algorithms=("EdDSA",),
@@ -121,7 +121,8 @@ def accounts(system: System) -> Mapping[str, StaticAccount]:
 
 def _account(name: str, account: Account) -> StaticAccount:
     reference = SecretReference.parse(account.secret)
-    return StaticAccount(name, account.user or name, reference, frozenset(account.labels))
+    passphrase = SecretReference.parse(account.passphrase) if account.passphrase else None
+    return StaticAccount(name, account.user or name, reference, passphrase, frozenset(account.labels))
 
 
 def audiences(config: Config, system: str) -> frozenset[str]:
@@ -146,7 +147,7 @@ def upstream_tls(system: System) -> UpstreamTLS | None:
     upstream = system.upstream
     if upstream.tls == "disable":
         return None
-    name = upstream.server_name or upstream.host
+    name = upstream.server_name or upstream.host or ""
     return UpstreamTLS(upstream.tls, server_name=name, ca=upstream.ca, minimum=upstream.minimum)
 
 
@@ -157,6 +158,7 @@ def system_facts(config: Config, name: str, tls: Any) -> SystemFacts:
         options=system.options,
         statements=system.statements,
         tls=tls,
+        hosts=system.upstream.hosts,
         hello_timeout=config.limits.hello,
         auth_timeout=config.limits.auth,
         upstream_timeout=system.upstream.timeout,

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from bridge.adapter import BridgeError
-from bridge.config import Config
+from bridge.config import Config, Issuer
 from bridge.daemon import conversion
 from bridge.identity.agents import Directory
 from bridge.identity.certificates import CertificateSettings, verify_certificate
@@ -18,6 +18,8 @@ from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.jwk import BadKeySet
 from bridge.identity.jwt import IssuerSettings, JWTVerifier
 from bridge.identity.key_sets import FixedKeys, KeySetChange, KeySource, fixed_keys, remote_keys
+from bridge.identity.ssh import PROFILE as SSH_PROFILE
+from bridge.identity.ssh import Revoked, SSHAuthority, SSHIdentities, authority_keys
 from bridge.identity.verifier import VerifiedCredential
 from bridge.translation import facts
 from bridge.translation.record import Event
@@ -80,6 +82,14 @@ class Issuers:
         settings = CertificateSettings(CERTIFICATE_ISSUER, trust_domains[0] if len(trust_domains) == 1 else "")
         return lambda chain, now: verify_certificate(chain, settings, now=now)
 
+    def ssh(self, config: Config, directory: Callable[[], Directory]) -> SSHIdentities:
+        """Raises KeysMisconfigured."""
+        authorities = [_ssh_authority(name, one) for name, one in config.issuers.items() if one.profile == SSH_PROFILE]
+        try:
+            return SSHIdentities(authorities, lambda key: directory().by_key(key))
+        except ValueError as error:
+            raise KeysMisconfigured(str(error)) from None
+
     def _source(self, settings: IssuerSettings, builtin: BuiltinIssuer) -> KeySource:
         known = self._sources.get(settings.name)
         if known is not None and known[0] == settings and not settings.keys.jwks_file:
@@ -125,3 +135,15 @@ class Issuers:
 
     def _fetch_failed(self, issuer: str, cause: str) -> None:
         self.log.warn("the keys of issuer {issuer} cannot be fetched: {cause}", issuer=issuer, cause=cause)
+
+
+def _ssh_authority(name: str, issuer: Issuer) -> SSHAuthority:
+    keys = issuer.keys.ssh_file if issuer.keys is not None else None
+    try:
+        if keys is None:
+            raise ValueError("keys.ssh_file is missing")
+        revoked = Revoked.parse(issuer.revoked.read_text()) if issuer.revoked is not None else Revoked()
+        found = authority_keys(keys.read_text())
+    except (OSError, ValueError) as error:
+        raise KeysMisconfigured(f"issuer {name}: {error}") from None
+    return SSHAuthority(name, found, int(issuer.max_lifetime), int(issuer.leeway), revoked)

@@ -19,6 +19,7 @@ from bridge.api.commands import call
 from bridge.api.services import Actor, Services
 from bridge.config import Config, difference
 from bridge.daemon import conversion
+from bridge.discovery import find_adapters
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Changed, Registry
@@ -118,7 +119,7 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
     """Runs an admin command in this process, when no daemon is running. Raises BridgeError."""
     storage = open_storage(config)
     try:
-        served = services(config.bridge.name, storage, conversion.policy(config))
+        served = services(config.bridge.name, storage, conversion.policy(config, find_adapters()))
         for event in declared_changes(config, storage.sync_declared(config)):
             served.write(event, done=True)
         return call(served, Actor.at_terminal(), name, parameters)

@@ -136,6 +136,7 @@ class Directory:
     def __init__(self, agents: Iterable[Agent], version: int = 0) -> None:
         self.version = version
         self._agents = {agent.id: agent for agent in agents}
+        self._by_key = {key: agent.id for agent in self for key in agent.public_keys}
         self._live = _Bindings(agent for agent in self if agent.state != REVOKED)
         self._revoked = _Bindings(agent for agent in self if agent.state == REVOKED)
 
@@ -147,6 +148,10 @@ class Directory:
 
     def by_id(self, agent_id: str) -> Agent | None:
         return self._agents.get(agent_id)
+
+    def by_key(self, key: str) -> Agent | None:
+        """The agent that has registered an Ed25519 key (raw, base64url); the registry keeps them distinct."""
+        return self._agents.get(self._by_key.get(key, ""))
 
     def knows(self, issuer: str, claims: Mapping[str, str]) -> bool:
         """Whether some agent, revoked ones too, is bound to such an identity."""

@@ -68,6 +68,19 @@ def check_audience(claims: Mapping[str, Any], settings: IssuerSettings, accepted
     raise CredentialRejected("aud", "not made for this system")
 
 
+def confirmed_key(claims: Mapping[str, Any]) -> str:
+    """The thumbprint of the key that the token is bound to (``cnf.jkt``, RFC 9449 section 6.1); "" when to none.
+
+    Raises CredentialRejected (``cnf``) for every other kind of binding: it could not be checked (RFC 7800 section 3.1).
+    """
+    confirmation = claims.get("cnf")
+    if confirmation is None:
+        return ""
+    if isinstance(confirmation, dict) and list(confirmation) == ["jkt"] and is_clean(confirmation["jkt"]):
+        return str(confirmation["jkt"])
+    raise CredentialRejected("cnf", "bound to a key in a way that is not known here")
+
+
 def flatten(claims: Mapping[str, Any]) -> dict[str, str]:
     """Claims as bindings see them: ``{"sub": …, "kubernetes.io/namespace": …}``.
 

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from bridge.identity.claims import check_audience, check_times, flatten
+from bridge.identity.claims import check_audience, check_times, confirmed_key, flatten
 from bridge.identity.delegation import IsAgent, normalise
 from bridge.identity.envelope import Envelope, open_envelope
 from bridge.identity.jwk import BadKeySet, KeySet, VerificationKey, canonical, ed25519_key
@@ -165,7 +165,7 @@ class JWTVerifier:
         subject, delegation = str(claims["sub"]), Delegation()
         if profile.delegable:
             subject, flat, delegation = normalise(claims, flat, iss=iss, issuer=settings.name, is_agent=self._is_agent)
-        jti = str(claims.get("jti", ""))
+        jti, confirmation = str(claims.get("jti", "")), confirmed_key(claims)
         return VerifiedCredential(
             issuer=settings.name,
             profile=settings.profile,
@@ -180,6 +180,8 @@ class JWTVerifier:
             audience=audience,
             issued_at=claims.get("iat"),
             expires_at=expires_at,
+            binding="jkt" if confirmation else "none",
+            confirmation=confirmation,
             delegation=delegation,
         )
 

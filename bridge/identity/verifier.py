@@ -19,6 +19,7 @@
 ``nbf`` ``iat``     in the future, or not a positive integer
 ``lifetime``        valid for longer than the issuer record allows
 ``claim``           a required claim is missing, malformed or contradicts another
+``cnf``             bound to a key that was not proven, or in a way that is not known
 ``act``             the delegation chain is malformed, too deep, or a loop
 ``certificate``     a client certificate that breaks the rules of its profile
 ==================  ==================================================================================
@@ -51,6 +52,7 @@ class VerifiedCredential:
     ``issuer`` is the name of the issuer record, ``subject`` the agent's external identity after delegation is
     normalised, ``claims`` the flattened claims that bindings match, describing the agent and never its delegator.
     ``token_id`` is the key for the deny list, together with ``iss``. ``expires_at`` is the effective end.
+    ``confirmation`` is the thumbprint of the key (RFC 7638) without which a bound token is nothing.
     """
 
     issuer: str
@@ -67,6 +69,7 @@ class VerifiedCredential:
     issued_at: int | None
     expires_at: int
     binding: str = "none"
+    confirmation: str = ""
     delegation: Delegation = field(default_factory=Delegation)
 
 

@@ -21,7 +21,9 @@ Networks = tuple[tuple[int, int, int], ...]
 class Rule:
     """A grant prepared for deciding. Sets of actions are bit masks: hashing an enum member costs more than the test."""
 
-    __slots__ = ("account", "default", "denies", "expires", "grant", "mask", "networks", "order", "strictness")
+    __slots__ = (
+        "account", "default", "denies", "expires", "grant", "mask", "networks", "order", "patterns", "strictness",
+    )  # fmt: skip
 
     def __init__(self, order: int, grant: Grant) -> None:
         self.order = order
@@ -32,6 +34,7 @@ class Rule:
         self.expires = grant.expires
         self.mask = sum(BITS[action] for action in grant.actions)
         self.networks = networks(grant.sources)
+        self.patterns = {name: _patterns(values) for name, values in grant.targets.items()}
         self.strictness = None if grant.mode is None else STRICTNESS[grant.mode]
 
 
@@ -69,14 +72,14 @@ def expiry_fails(rule: Rule, at: float) -> str:
     return "the grant has expired" if rule.expires is not None and at >= rule.expires else ""
 
 
-def narrowing_fails(rule: Rule, request: Request) -> str:
+def narrowing_fails(rule: Rule, request: Request, operation_targets: frozenset[str]) -> str:
     """All conditions but who, where, account, action and expiry."""
     grant, subject = rule.grant, request.subject
     if grant.environments and subject.environment not in grant.environments:
         return f"agent's environment {subject.environment or '(none)'} is not one of {_listed(grant.environments)}"
     if grant.delegated is not Delegated.ANY and subject.delegated is not (grant.delegated is Delegated.REQUIRED):
         return "agent acts for nobody else" if not subject.delegated else "agent acts for somebody else"
-    if grant.targets and (failing := _target_fails(rule, request)):
+    if grant.targets and (failing := _target_fails(rule, request, operation_targets)):
         return failing
     if rule.networks and (failing := _source_fails(rule, request.source)):
         return failing
@@ -85,15 +88,39 @@ def narrowing_fails(rule: Rule, request: Request) -> str:
     return ""
 
 
-def _target_fails(rule: Rule, request: Request) -> str:
+def _target_fails(rule: Rule, request: Request, operation_targets: frozenset[str]) -> str:
     for name, values in rule.grant.targets.items():
         value = request.target.get(name)
         if value is None:
-            if not rule.denies:
+            late = name in operation_targets
+            if late == rule.denies:  # unknown: no allow grant and every deny grant, unless it is not asked yet
                 return f"{name} is not named"
-        elif value not in values:
-            return f"{name} {value} is not one of {_listed(values)}"
+            continue
+        names = (value,) if isinstance(value, str) else value
+        if not values.isdisjoint(names):
+            continue
+        if not any(_matches(one, pattern) for pattern in rule.patterns[name] for one in names):
+            return f"{name} {names[0] if names else ''} is not one of {_listed(values)}"
     return ""
+
+
+def _patterns(values: frozenset[str]) -> tuple[tuple[str, ...], ...]:
+    """The texts between the stars of each value that has some."""
+    return tuple(tuple(value.split("*")) for value in sorted(values) if "*" in value)
+
+
+def _matches(name: str, pattern: tuple[str, ...]) -> bool:
+    """Whether ``name``, which is not empty, is these texts with anything between them; in linear time."""
+    first, *middle, last = pattern
+    if not name or len(name) < len(first) + len(last) or not (name.startswith(first) and name.endswith(last)):
+        return False
+    at, end = len(first), len(name) - len(last)
+    for text in middle:
+        at = name.find(text, at, end)
+        if at < 0:
+            return False
+        at += len(text)
+    return True
 
 
 def _source_fails(rule: Rule, source: str) -> str:

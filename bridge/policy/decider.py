@@ -87,7 +87,7 @@ class Decider:
             rules, reason = _allowing(weighed, verdict, wanted)
         else:
             would, mode = Effect.DENY, _MODES[verdict.strictness(wanted)]
-            rules, reason = _refusing(weighed, verdict, request)
+            rules, reason = _refusing(weighed, verdict, request, index.system.operation_targets)
         allowed = bool(through & wanted)
         return Decision(
             allowed,
@@ -104,7 +104,8 @@ class Decider:
 
 def weigh(index: SystemIndex, request: Request) -> list[tuple[Rule, bool]]:
     selected = index.selected(request.subject, request.at)
-    return [(rule, not narrowing_fails(rule, request)) for rule in selected]
+    late = index.system.operation_targets
+    return [(rule, not narrowing_fails(rule, request, late)) for rule in selected]
 
 
 def wanted_bits(action: Action | None) -> int:
@@ -125,7 +126,9 @@ def _allowing(weighed: Weighed, verdict: Verdict, wanted: int) -> tuple[tuple[st
     return rules, f"allowed by grant {rules[0]}"
 
 
-def _refusing(weighed: Weighed, verdict: Verdict, request: Request) -> tuple[tuple[str, ...], str]:
+def _refusing(
+    weighed: Weighed, verdict: Verdict, request: Request, late: frozenset[str]
+) -> tuple[tuple[str, ...], str]:
     """The deny grants that hold; else the allow grants that lead to the account but do not cover this."""
     wanted, account = wanted_bits(request.action), verdict.account
     about = [(rule, holds) for rule, holds in weighed if _about(rule, account)]
@@ -138,7 +141,8 @@ def _refusing(weighed: Weighed, verdict: Verdict, request: Request) -> tuple[tup
     if not leading:
         return (), f"no grant allows {what}account {account} of system {request.system}"
     failing = (
-        narrowing_fails(leading[0], request) or f"{request.action.value if request.action else 'this'} is not in it"
+        narrowing_fails(leading[0], request, late)
+        or f"{request.action.value if request.action else 'this'} is not in it"
     )
     return tuple(rule.grant.id for rule in leading), f"not covered by grant {leading[0].grant.id}: {failing}"
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bridge.adapter import Action
+from bridge.adapter import Action, Target
 from bridge.policy.grants import Effect, Mode
 
 
@@ -27,14 +26,15 @@ class Request:
     """``account`` None: the agent's default. ``action`` None: any, asked at admission. ``source`` is an IP literal.
 
     A fact that is not known (an empty source, a target that is not given) fails closed: it satisfies no allow grant
-    that asks for it and every deny grant that does.
+    that asks for it and every deny grant that does. Except ``operation_targets`` of the system, which only operations
+    have: one that is not named is not asked, and one that is ``""`` is there and equals nothing.
     """
 
     subject: Subject
     system: str
     account: str | None = None
     action: Action | None = None
-    target: Mapping[str, str] = field(default_factory=dict)
+    target: Target = field(default_factory=dict)
     source: str = ""
     at: float = 0.0
 

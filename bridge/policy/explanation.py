@@ -34,16 +34,17 @@ def explain(decider: Decider, request: Request) -> Explanation:
     decision = decider.admit(request)
     index = decider.index(request.system)
     account = decision.account or request.account
-    traces = tuple(_trace(rule, request, account) for rule in index.rules) if index else ()
+    late = index.system.operation_targets if index else frozenset()
+    traces = tuple(_trace(rule, request, account, late) for rule in index.rules) if index else ()
     return Explanation(request, decision, traces)
 
 
-def _trace(rule: Rule, request: Request, account: str | None) -> Trace:
+def _trace(rule: Rule, request: Request, account: str | None, late: frozenset[str]) -> Trace:
     why = (
         who_fails(rule.grant, request.subject)
         or expiry_fails(rule, request.at)
         or _account_fails(rule, account)
-        or narrowing_fails(rule, request)
+        or narrowing_fails(rule, request, late)
         or _action_fails(rule, request)
     )
     return Trace(rule.grant.id, rule.grant.effect, rule.account or "", not why, why or "all of it holds")

@@ -117,9 +117,9 @@ def _minutes(text: str) -> int:
 class Grant:
     """One entry of the configuration's ``grants``. An empty set does not ask; ``expires`` is in Unix seconds.
 
-    ``targets`` narrows by facts of the protocol (``{"database": {"app"}}``). ``environments`` asks for the *agent's*
-    environment; a system's environment can be selected by the label ``environment:NAME``. ``default`` marks the account
-    an agent gets when it names none.
+    ``targets`` narrows by facts of the protocol (``{"database": {"app"}}``); ``*`` in a value stands for anything.
+    ``environments`` asks for the *agent's* environment; a system's environment can be selected by the label
+    ``environment:NAME``. ``default`` marks the account an agent gets when it names none.
     """
 
     id: str
@@ -170,13 +170,17 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class SystemPolicy:
-    """A legacy system as the policy sees it; ``accounts`` are the static accounts that exist for it."""
+    """A legacy system as the policy sees it; ``accounts`` are the static accounts that exist for it.
+
+    ``operation_targets`` are the facts that only operations have: at login they are not asked.
+    """
 
     name: str
     accounts: tuple[str, ...]
     labels: frozenset[str] = frozenset()
     mode: Mode = Mode.ENFORCE
     environment: str = ""
+    operation_targets: frozenset[str] = frozenset()
 
     @property
     def all_labels(self) -> frozenset[str]:

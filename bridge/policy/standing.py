@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from bridge.adapter import Action
+from bridge.adapter import Action, Target
 from bridge.policy.decider import Decider
 from bridge.policy.decision import Decision, Request
 
@@ -14,6 +13,8 @@ REMEMBERED = 256
 
 MINUTE = 60
 """Hours begin and end on whole minutes, so an answer that depends on them is good to the end of this one."""
+
+Facts = tuple[tuple[str, str | tuple[str, ...]], ...]
 
 FOREVER = float("inf")
 
@@ -26,9 +27,9 @@ class Standing:
     def __init__(self, decider: Decider, request: Request, account: str) -> None:
         self._decider = decider
         self._request = replace(request, account=account)
-        self._remembered: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[float, float, Decision]] = {}
+        self._remembered: dict[tuple[str, Facts], tuple[float, float, Decision]] = {}
 
-    def permit(self, action: Action, target: Mapping[str, str], at: float) -> Decision:
+    def permit(self, action: Action, target: Target, at: float) -> Decision:
         """The decision on one operation at a time in Unix seconds."""
         items = tuple(target.items()) if len(target) < 2 else tuple(sorted(target.items()))
         key = (action._value_, items)  # a member of an enumeration is slow to hash and to ask for its value

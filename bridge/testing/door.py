@@ -26,6 +26,7 @@ from bridge.adapter import (
     Secret,
     Stream,
     SystemFacts,
+    Target,
     TLSSettings,
 )
 from bridge.testing.streams import MemoryStream, memory_pair
@@ -38,6 +39,20 @@ class FakePermit:
         self.operation = operation
         self.warning = warning
         self.outcomes: list[Outcome] = []
+
+
+class FakeRecording:
+    """Implements ``Recording``; ``text`` is what was written."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.closed = False
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class FakeAdmission:
@@ -57,6 +72,7 @@ class FakeAdmission:
         self.warning = ""
         self.unreachable: Refused | None = None
         self.legacy: list[MemoryStream] = []
+        self.recordings: list[FakeRecording] = []
         self.permits: list[FakePermit] = []
         self.facts: Mapping[str, str | int] = {}
         self._door = door
@@ -93,6 +109,18 @@ class FakeAdmission:
         self._door.story.append(f"outcome {permit.operation.verb} {outcome.result.value}")
         permit.outcomes.append(outcome)
         assert len(permit.outcomes) == 1, f"two outcomes of one permit: {permit.operation.verb}"
+
+    def may(self, action: Action, target: Target) -> bool:
+        return action not in self.refuse
+
+    def recording(self, name: str, *, required: bool) -> FakeRecording:
+        self._door.story.append(f"recording {name}")
+        recording = FakeRecording()
+        self.recordings.append(recording)
+        return recording
+
+    async def end(self, detail: str = "") -> None:
+        self._door.story.append("end")
 
     def alarm(self, code: str, detail: str) -> None:
         self._door.story.append(f"alarm {code}")
@@ -146,6 +174,14 @@ class FakeDoor:
         admission = FakeAdmission(self, self._agent, self._actions)
         self.admissions.append(admission)
         return admission
+
+    async def verify(self, credential: Credential) -> AgentFacts:
+        refused = self._script.pop(0) if self._script else None
+        if refused is not None:
+            self.story.append(f"refuse {refused.reason.value}")
+            raise refused
+        self.story.append("verify")
+        return self._agent
 
     async def turn_away(self, reason: Reason, *, detail: str = "") -> Refused:
         self.story.append(f"turn away {reason.value}")

@@ -21,11 +21,13 @@ from bridge.adapter import Action, Adapter, Address, Secret, Stream, StreamClose
 from bridge.admission.attendance import attend
 from bridge.admission.replay import ReplayGuard
 from bridge.admission.system import Core, StaticAccount, System
+from bridge.identity.agents import Agent
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import NAME, BuiltinIssuer
 from bridge.identity.jwt import IssuerSettings, JWTVerifier
 from bridge.identity.key_sets import FixedKeys
 from bridge.identity.registry import Registry
+from bridge.identity.ssh import SSHIdentities
 from bridge.identity.verifier import CredentialRejected, VerifiedCredential
 from bridge.policy import Grant, Mode, Policy, SystemPolicy
 from bridge.storage import ThreadPool, open_engine, upgrade
@@ -144,6 +146,7 @@ class Stage:
             log=self.log,
             verifier=self._verifier(),
             certificates=_no_certificates,
+            ssh=SSHIdentities((), self._by_key),
             directory=self.registry.in_thread_directory(),
             deny_list=self.deny_list,
             policy=self.policy(grants, mode),
@@ -170,6 +173,9 @@ class Stage:
             is_agent=lambda issuer, claims: self.core.directory.knows(issuer, claims),
             agent_keys=self._keys_of,
         )
+
+    def _by_key(self, key: str) -> Agent | None:
+        return self.core.directory.by_key(key)
 
     def _keys_of(self, agent: str) -> tuple[str, ...]:
         found = self.core.directory.by_id(agent)
@@ -198,7 +204,7 @@ class Stage:
         """The client's end and the bridge's end of a new connection."""
         return memory_pair(self.clock, client=client, split=split)
 
-    async def _dial(self) -> Stream:
+    async def _dial(self, host: str) -> Stream:
         durable = [event["type"] for event in self.events()]
         self.story.append(f"dial after {durable[-1] if durable else 'nothing'}")
         if self.unreachable:

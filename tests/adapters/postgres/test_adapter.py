@@ -816,4 +816,4 @@ def test_no_secret_is_in_any_repr() -> None:
     text = repr(talk.phases.login) + repr(talk.phases.slot) + repr(talk.door.credential)
     assert "static-password" not in text
     assert "KEY!" not in text
-    assert "token" not in text.replace("BearerToken(token=<secret>)", "")
+    assert "token" not in text.replace("BearerToken(token=<secret>, confirmed='')", "")

@@ -379,7 +379,7 @@ async def test_time_ends_a_session(staged: Any, limit: dict[str, float], after: 
     stage = await staged(**limit)
     adapter, running, _ = await play(stage, waits)
     adapter.session.review(stage.time + after - 1)
-    assert adapter.session.end is None
+    assert adapter.session.ending is None
     adapter.session.review(stage.time + after)
     await stage.within(running)
     assert [one.reason for one in adapter.heard] == [reason]
@@ -390,7 +390,7 @@ async def test_a_session_may_outlive_its_token_where_the_system_says_so(staged: 
     stage = await staged(end_with_token=False)
     adapter, running, client = await play(stage, waits)
     adapter.session.review(stage.time + 100_000)
-    assert adapter.session.end is None
+    assert adapter.session.ending is None
     await client.close()
     await stage.within(running)
 
@@ -401,11 +401,11 @@ async def test_a_session_that_waits_for_a_long_answer_is_not_idle(staged: Any) -
     adapter, running, client = await play(stage, waits)
     permit = await adapter.session.permit(READ)
     adapter.session.review(stage.time + 3600)
-    assert adapter.session.end is None
+    assert adapter.session.ending is None
     stage.time += 300
     adapter.session.outcome(permit, DONE)
     adapter.session.review(stage.time + 29)
-    assert adapter.session.end is None
+    assert adapter.session.ending is None
     await client.close()
     await stage.within(running)
 

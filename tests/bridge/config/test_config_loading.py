@@ -32,6 +32,8 @@ class Plain:
     default_port = 5432
     Options = Options
     targets = frozenset({"database"})
+    operation_targets = frozenset()
+    encrypts = False
 
 
 ADAPTERS: Any = {"postgres": Plain}
@@ -240,7 +242,16 @@ def test_every_key_is_explained(name: str) -> None:
 
 def test_the_example_loads_without_a_problem(tmp_path: Path) -> None:
     text = (CONFIG / "bridge.example.yaml").read_text()
-    for name in ("bridge.crt", "bridge.key", "agents-ca.crt", "corp-ca.crt", "mesh.jwks", "db-ca.crt"):
+    for name in (
+        "bridge.crt",
+        "bridge.key",
+        "agents-ca.crt",
+        "corp-ca.crt",
+        "mesh.jwks",
+        "db-ca.crt",
+        "ssh-ca.pub",
+        "ssh-revoked",
+    ):
         (tmp_path / name).touch()
     assert lines(tmp_path, text) == []
 

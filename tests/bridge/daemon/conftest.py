@@ -38,6 +38,8 @@ class Toy:
     default_port: ClassVar[int] = 7
     Options: ClassVar[type[Any]] = Options
     targets: ClassVar[frozenset[str]] = frozenset()
+    operation_targets: ClassVar[frozenset[str]] = frozenset()
+    encrypts: ClassVar[bool] = False
     running: ClassVar[list[Toy]] = []
 
     def start(self, deferring: Any) -> None:
