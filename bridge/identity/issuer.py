@@ -93,8 +93,11 @@ class BuiltinIssuer:
         now: float,
         jti: str | None = None,
         delegation: Delegation | None = None,
+        confirmation: str = "",
     ) -> str:
         """A compact JWT. ``ttl`` is 1 to 900 seconds; a ``jti`` is made when none is given. Raises ValueError.
+
+        ``confirmation`` is the thumbprint (RFC 7638) of the key that the token is bound to (``cnf.jkt``).
 
         A delegated token has the delegator as ``sub`` and the agent as ``act``: the delegator must be of this issuer.
         """
@@ -116,6 +119,8 @@ class BuiltinIssuer:
         }
         if delegation is not None and delegation.mode == "delegated":
             claims.update(self._delegated(agent_id, delegation))
+        if confirmation:
+            claims["cnf"] = {"jkt": confirmation}
         payload = json.dumps(claims, separators=(",", ":")).encode()
         headers = {"typ": "at+jwt", "kid": self.kid}
         token = jwt.api_jws.PyJWS(["EdDSA"]).encode(payload, self._key, "EdDSA", headers)

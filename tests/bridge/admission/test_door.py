@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
 import pytest_twisted
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from twisted.internet.defer import CancelledError, Deferred
 
-from bridge.adapter import Action, Address, AdmissionRequest, BearerToken, ClientCertificate, Reason, Refused, Secret
+from bridge.adapter import (
+    Action,
+    Address,
+    AdmissionRequest,
+    BearerToken,
+    ClientCertificate,
+    Reason,
+    Refused,
+    Secret,
+    SSHPublicKey,
+    StreamClosed,
+    SystemFacts,
+)
 from bridge.admission.door import SystemDoor
 from bridge.admission.texts import TEXTS
 from bridge.policy import Effect, Grant, Mode
@@ -320,3 +334,122 @@ async def test_what_an_adapter_turns_away_is_recorded(stage: Stage) -> None:
     assert (event["reason"], event["detail"]["text"]) == ("protocol", "a length of 1 GiB")
     assert at.turned_away
     assert str(why) == f"the client broke the protocol (reference {why.reference})"
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_agent_is_proven_without_a_session(stage: Stage) -> None:
+    at = door(stage)
+    found = await at.verify(bearer(stage))
+    assert (found.id, found.owner) == (AGENT, "payments")
+    assert stage.events() == []
+    with pytest.raises(Refused) as caught:
+        await at.verify(BearerToken(Secret(b"no.to.ken")))
+    (event,) = stage.events("session.refused")
+    assert event["corr"]["session"] == caught.value.reference
+    session = await at.admit(bearer(stage), WISH)
+    assert session.account == READER
+    await end(at)
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_session_can_end_while_the_connection_lives(stage: Stage) -> None:
+    at = door(stage)
+    first = await at.admit(bearer(stage), WISH)
+    upstream = await first.connect()
+    await first.end("rebound")
+    assert [event["type"] for event in await stage.written()] == ["session.open", "session.close"]
+    assert stage.legacy[0].other is upstream
+    assert stage.legacy[0].other.ended
+    assert not first.may(Action.READ, {})
+    second = await at.admit(bearer(stage), WISH)
+    assert second.session != first.session
+    assert second.may(Action.READ, {})
+    assert not second.may(Action.WRITE, {})
+    assert len(stage.core.live) == 1
+    await end(at)
+    assert [event["type"] for event in await stage.written()][2:] == ["session.open", "session.close"]
+
+
+HOSTS = SystemFacts(SYSTEM, None, hosts=("web-*.corp", "10.0.0.7"))
+
+
+@pytest.mark.parametrize("host", ["web-1.corp", "WEB-2.corp", "10.0.0.7"])
+@pytest_twisted.ensureDeferred
+async def test_a_host_of_the_fleet_is_dialled(staged: Any, host: str) -> None:
+    dialled: list[str] = []
+
+    async def dial(name: str) -> Any:
+        dialled.append(name)
+        raise StreamClosed("played")
+
+    stage = await staged(facts=HOSTS, dial=dial)
+    at = door(stage)
+    session = await at.admit(bearer(stage), AdmissionRequest(None, {"host": host}))
+    with pytest.raises(Refused):
+        await session.connect()
+    assert dialled == [host.lower()]
+    await end(at)
+
+
+@pytest.mark.parametrize("target", [{}, {"host": ""}, {"host": "db.corp"}, {"host": "web-1.corp.evil"}])
+@pytest_twisted.ensureDeferred
+async def test_other_hosts_are_refused_like_those_that_are_not_granted(staged: Any, target: dict[str, str]) -> None:
+    stage = await staged(facts=HOSTS)
+    refusal = await refused(stage, door(stage), bearer(stage), AdmissionRequest(None, target))
+    assert (refusal.reason, refusal.text) == (Reason.NOT_GRANTED, TEXTS[Reason.NOT_GRANTED][0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_system_that_is_no_fleet_has_no_hosts(stage: Stage) -> None:
+    refusal = await refused(stage, door(stage), bearer(stage), AdmissionRequest(None, {"host": "web-1.corp"}))
+    assert refusal.reason is Reason.NOT_GRANTED
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_circuit_of_one_host_does_not_close_off_the_others(staged: Any) -> None:
+    stage = await staged(facts=HOSTS)
+    first = door(stage)
+    session = await first.admit(bearer(stage), AdmissionRequest(None, {"host": "web-1.corp"}))
+    await session.connect()
+    await session.login_refused("permission denied")
+    await end(first)
+    with pytest.raises(Refused) as caught:
+        await door(stage).admit(bearer(stage), AdmissionRequest(None, {"host": "web-1.corp"}))
+    assert caught.value.code == "circuit-open"
+    second = door(stage)
+    await second.admit(bearer(stage), AdmissionRequest(None, {"host": "web-2.corp"}))
+    await end(second)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_protocol_that_encrypts_by_itself_needs_no_tls(staged: Any) -> None:
+    stage = await staged(encrypts=True, loopback_plaintext=False)
+    at = door(stage, Address("192.0.2.7", 4000))
+    assert (await at.admit(bearer(stage), WISH)).account == READER
+    await end(at)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_key_that_the_agent_has_registered(stage: Stage) -> None:
+    public = Ed25519PrivateKey.from_private_bytes(b"k" * 32).public_key().public_bytes_raw()
+    stage.add_agent("key-9", public_keys=[base64.urlsafe_b64encode(public).decode().rstrip("=")])
+    stage.refresh()
+    at = door(stage)
+    blob = b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + public
+    session = await at.admit(SSHPublicKey(blob), WISH)
+    assert session.agent.id == "key-9"
+    (event,) = stage.events("session.open")
+    assert event["credential"]["binding"].startswith("SHA256:")
+    await end(at)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token_bound_to_a_key_needs_that_key(stage: Stage) -> None:
+    token = stage.token(confirmation="thumb")
+    refusal = await refused(stage, door(stage), BearerToken(Secret(token)))
+    assert (refusal.reason, refusal.code) == (Reason.CREDENTIAL_INVALID, "cnf")
+    assert (await refused(stage, door(stage), BearerToken(Secret(token), "another"))).code == "cnf"
+    at = door(stage)
+    await at.admit(BearerToken(Secret(token), "thumb"), WISH)
+    assert stage.events("session.open")[0]["credential"]["binding"] == "jkt"
+    await end(at)

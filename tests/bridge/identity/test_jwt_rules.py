@@ -119,6 +119,16 @@ def test_a_good_token_of_each_algorithm_is_verified(alg: str) -> None:
     assert found.delegation.mode == "autonomous"
 
 
+def test_a_token_bound_to_a_key_says_to_which() -> None:
+    assert check(sign(header(), claims())).confirmation == ""
+    assert check(sign(header(), claims(cnf={"jkt": "thumb"}))).confirmation == "thumb"
+
+
+@pytest.mark.parametrize("cnf", [{}, {"x5t#S256": "a"}, {"jkt": "a", "kid": "b"}, {"jkt": 1}, {"jkt": ""}, "a", []])
+def test_a_binding_that_cannot_be_checked_is_refused(cnf: Any) -> None:
+    assert refused(sign(header(), claims(cnf=cnf))).code == "cnf"
+
+
 def test_a_token_that_is_too_long_is_refused_before_it_is_read() -> None:
     started = time.perf_counter()
     assert refused(b"a" * 5_000_000).code == "jwt-size"

@@ -164,6 +164,55 @@ def test_an_unknown_source_fails_closed_for_allow_and_deny(source):
     assert ask(READERS, deny, source="10.0.0.1").allowed
 
 
+FLEET = replace(ORDERS, operation_targets=frozenset({"command", "base"}))
+
+
+def test_a_fact_that_only_operations_have_is_not_asked_at_login():
+    git = replace(READERS, targets={"command": frozenset({"git *"})})
+    deny = Grant(id="d", effect=Effect.DENY, targets={"command": frozenset({"rm *"})})
+    assert ask(git, deny, system=FLEET).actions == {READ}
+    assert not ask(git, system=ORDERS).allowed, "declared as a fact of the login, it fails closed"
+
+
+@pytest.mark.parametrize(
+    ("command", "allowed"),
+    [("git status", True), ("git ", True), ("git", False), ("rm git x", False), ("xgit status", False), ("", False)],
+)
+def test_a_star_in_a_target_stands_for_anything(command, allowed):
+    git = replace(READERS, targets={"command": frozenset({"git *", "uptime"})})
+    asked = {"system": FLEET, "account": "svc_reader", "action": READ, "target": {"command": command}}
+    assert ask(git, **asked).allowed is allowed
+    deny = Grant(id="d", effect=Effect.DENY, targets={"command": frozenset({"git *"})})
+    assert ask(READERS, deny, **asked).allowed is not allowed
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names", "others"),
+    [
+        ("*", ["a", "*"], [""]),
+        ("a*a", ["aa", "aba"], ["a", "ab"]),
+        ("*b*", ["b", "abc"], ["ac"]),
+        ("a*b*c", ["abc", "axbxc"], ["acb", "abxbx"]),
+        ("x*ab*ab*y", ["xababy", "xabzaby"], ["xaby", "xab ay"]),
+    ],
+)
+def test_patterns(pattern, names, others):
+    grant = replace(READERS, targets={"command": frozenset({pattern})})
+    for name in names + others:
+        asked = {"system": FLEET, "account": "svc_reader", "action": READ, "target": {"command": name}}
+        assert ask(grant, **asked).allowed is (name in names), name
+
+
+def test_of_several_names_of_one_thing_one_must_be_listed():
+    people = replace(READERS, targets={"base": frozenset({"ou=people,dc=x"})})
+    inside, outside = ("uid=a,ou=people,dc=x", "ou=people,dc=x", "dc=x"), ("uid=a,ou=svc,dc=x", "ou=svc,dc=x", "dc=x")
+    asked = {"system": FLEET, "account": "svc_reader", "action": READ}
+    assert ask(people, target={"base": inside}, **asked).allowed
+    decision = ask(people, target={"base": outside}, **asked)
+    assert decision.reason == ("not covered by grant readers: base uid=a,ou=svc,dc=x is not one of ou=people,dc=x")
+    assert not ask(people, target={"base": ()}, **asked).allowed
+
+
 def test_targets_narrow_and_a_target_that_is_not_known_fails_closed():
     app = replace(READERS, targets={"database": frozenset({"app", "shop"})})
     assert ask(app, target={"database": "app"}).allowed
