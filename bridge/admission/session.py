@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -37,6 +38,7 @@ from bridge.policy import Decision, Mode, Policy, Request
 from bridge.translation import facts
 from bridge.translation.log import LogUnavailable
 from bridge.translation.operations import OpenOperation
+from bridge.translation.recordings import NotRecorded, OpenRecording, RecordingError, Summary
 from bridge.translation.vocabulary import (
     ABORTED,
     FAILURE,
@@ -112,6 +114,7 @@ class Session:
         self._standing = core.policy.standing(asked, self.account)
         self._composed: dict[tuple[Any, ...], str] = {}
         self._open: set[OpenOperation] = set()
+        self._recordings: list[OpenRecording] = []
         self._login: Login | None = None
         self._upstreams: list[Stream] = []
         self._connected_at = 0.0
@@ -232,7 +235,27 @@ class Session:
         return not self.is_over() and self._decide(action, target, self._core.now()).allowed
 
     def recording(self, name: str, *, required: bool) -> Recording:
-        raise self.refused(Reason.INTERNAL, "recording", "recordings are not kept yet")
+        try:
+            if self._core.recordings is None:
+                raise RecordingError("no recordings are kept here")
+            failed = partial(self._recording_failed, required)
+            now = self._core.now()
+            opened = self._core.recordings.open(self.session, name, now, failed=failed, finished=self._recorded)
+        except RecordingError as error:
+            if required:
+                raise self.refused(Reason.INTERNAL, "recording", str(error)) from None
+            self.alarm("recording", str(error))
+            return NotRecorded()
+        self._recordings.append(opened)
+        return opened
+
+    def _recording_failed(self, required: bool, cause: str) -> None:
+        self.alarm("recording", cause)
+        if required:
+            self.cut(Reason.INTERNAL, f"the recording failed: {cause}")
+
+    def _recorded(self, summary: Summary) -> None:
+        self._log.recorded(summary.complete, facts.detail_section(**asdict(summary)))
 
     def _decide(self, action: Action, target: Target, now: float) -> Decision:
         core = self._core
@@ -342,6 +365,8 @@ class Session:
         self._core.live.remove(self)
         if self._goodbye is None:
             self._disarm()
+        for recording in self._recordings:
+            recording.close()
         while self._open:  # an adapter that failed told no outcome of these
             self._open.pop().finish(UNKNOWN, SESSION_ENDED)
         if self.ending is not None:

@@ -20,6 +20,7 @@ from bridge.identity.ssh import SSHIdentities
 from bridge.identity.verifier import VerifiedCredential, Verifier
 from bridge.policy import Policy
 from bridge.translation.log import TranslationLog
+from bridge.translation.recordings import Recordings
 
 CUT_GRACE = 2.0
 """Seconds that an adapter has to say goodbye before both connections are dropped."""
@@ -107,6 +108,7 @@ class Core:
     warn: Callable[..., None]
     node: str = ""
     version: str = ""
+    recordings: Recordings | None = None
     sessions_per_agent: int = 100
     live: LiveSessions = field(default_factory=LiveSessions)
     tally: Tally = field(default_factory=Tally)

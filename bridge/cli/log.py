@@ -123,6 +123,35 @@ def export(config: Path, as_json: bool, format: str, output: Path | None, **give
     click.echo(json.dumps(summary) if as_json else text, err=True)
 
 
+@command("idbridge log play ses_v4wcf473jx9cn7qh --speed 4")
+@click.argument("session")
+@click.option("--speed", type=click.FloatRange(0.1, 1000), default=1.0, show_default=True, help="Times as fast.")
+@click.option(
+    "--idle", type=click.FloatRange(0, 3600), default=2.0, show_default=True, help="Longest pause in seconds."
+)
+@click.option("--cast", is_flag=True, help="Write the asciicast itself (asciinema plays it), without timing.")
+@click.option("--transcript", is_flag=True, help="Write the text alone, without timing and control sequences.")
+def play(config: Path, as_json: bool, session: str, cast: bool, transcript: bool, **pace: float) -> None:
+    """Play what the agent saw in the terminals of SESSION. --json lists the recordings."""
+    from bridge.adapter import BridgeError
+    from bridge.cli import playing
+    from bridge.daemon.calling import load_config
+    from bridge.daemon.opening import recordings_folder
+
+    call(config, "log.played", {"session": session})
+    try:
+        found = playing.recordings(*recordings_folder(load_config(config)), session)
+        if as_json:
+            showing.as_json([one.header for one in found])
+        elif not found:
+            click.echo(f"no recording of {session}", err=True)
+            sys.exit(1)
+        for one in () if as_json else found:
+            playing.write(one, "cast" if cast else "transcript" if transcript else "", **pace)
+    except (BridgeError, OSError) as error:
+        fail(str(error), as_json=as_json)
+
+
 def _private(path: str, flags: int) -> int:
     import os
 
@@ -160,3 +189,4 @@ log.add_command(list_events, "list")
 log.add_command(show)
 log.add_command(who)
 log.add_command(export)
+log.add_command(play)

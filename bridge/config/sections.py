@@ -64,7 +64,10 @@ class TLS(Section):
 
 
 class Limits(Section):
-    """``unauthenticated`` counts connections that have not been admitted yet, over all listeners."""
+    """``unauthenticated`` counts connections that have not been admitted yet, over all listeners.
+
+    ``recording`` is the size of the text of one recording.
+    """
 
     connections: Count = 2000
     per_address: Count = 200
@@ -73,6 +76,7 @@ class Limits(Section):
     auth: Annotated[Duration, bounded("100ms", "5m")] = 30.0
     stall: Annotated[Duration, bounded("1s", "1h")] = 60.0
     sessions_per_agent: Count = 100
+    recording: Annotated[Size, within(64 * 1024, 2**30)] = 64 * 2**20
 
 
 class Credentials(Section):

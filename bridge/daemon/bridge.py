@@ -20,7 +20,14 @@ from bridge.admission.system import Core, System
 from bridge.config import Config, difference, load
 from bridge.daemon import conversion
 from bridge.daemon.issuers import Issuers
-from bridge.daemon.opening import Storage, declared_changes, record_failure, record_intent, record_load
+from bridge.daemon.opening import (
+    Storage,
+    declared_changes,
+    record_failure,
+    record_intent,
+    record_load,
+    recordings,
+)
 from bridge.discovery import find_adapters
 from bridge.net.connection import Connection
 from bridge.net.dialer import Dialer
@@ -55,6 +62,8 @@ class Bridge:
         self.pool = ThreadPool("admin", 2, reactor)
         self._vault_pool = ThreadPool("vaults", VAULT_THREADS, reactor)
         self._adapter_pool = ThreadPool("adapters", ADAPTER_THREADS, reactor)
+        self._recording_pool = ThreadPool("recordings", 1, reactor)  # one thread: frames stay in order
+        self._recordings = recordings(config, self._recording_pool, reactor)
         self.translation = SQLLog(storage.log_engine, reactor, config.bridge.name, node=_node(), version=__version__)
         self.issuers = Issuers(reactor, self._keys_changed)
         self._adapter_types = find_adapters()
@@ -92,6 +101,7 @@ class Bridge:
             warn=self.log.warn,
             node=_node(),
             version=__version__,
+            recordings=self._recordings,
             sessions_per_agent=config.limits.sessions_per_agent,
         )
 
@@ -137,6 +147,7 @@ class Bridge:
         for adapter in (*self._adapters.values(), *self._retired_adapters):
             adapter.stop()
         self.issuers.stop()
+        await self._recording_pool.stop(grace=2.0)  # before the log, which hears of the end of each
         await self.translation.stop()
         for pool in (self.pool, self._vault_pool, self._adapter_pool):
             await pool.stop(grace=2.0)
@@ -284,6 +295,7 @@ class Bridge:
         core.policy, core.verifier, core.certificates, core.ssh = policy, verifier, certificates, ssh
         self.policy_taken(policy)
         core.sessions_per_agent = new.limits.sessions_per_agent
+        self._recordings.limit = new.limits.recording
         core.replay.mode = new.credentials.replay
         self.issuers.take(sources)
         self.issuers.start()

@@ -24,12 +24,13 @@ from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Changed, Registry
 from bridge.policy import Policy
-from bridge.storage import StorageError, open_engine, upgrade
+from bridge.storage import StorageError, ThreadPool, open_engine, upgrade
 from bridge.translation import facts
 from bridge.translation.appending import in_thread_append
 from bridge.translation.log import LogUnavailable
 from bridge.translation.reading import LogReader
 from bridge.translation.record import Event, IndexKeys
+from bridge.translation.recordings import Recordings
 from bridge.translation.vocabulary import CONFIG_CHANGE, FAILURE, INTENT, OUTCOME, PENDING, REGISTRY_CHANGE
 
 
@@ -113,6 +114,15 @@ def open_storage(config: Config) -> Storage:
     )
     storage.deny_list.in_thread_load()
     return storage
+
+
+def recordings_folder(config: Config) -> tuple[Path, Path]:
+    """Where recordings lie, and their key."""
+    return config.bridge.state / "recordings", config.bridge.state / "recordings.key"
+
+
+def recordings(config: Config, pool: ThreadPool, clock: Any) -> Recordings:
+    return Recordings(*recordings_folder(config), pool, clock, limit=config.limits.recording)
 
 
 def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:

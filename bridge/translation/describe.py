@@ -25,6 +25,7 @@ from bridge.translation.vocabulary import (
     SESSION_CLOSE,
     SESSION_ESTABLISHED,
     SESSION_OPEN,
+    SESSION_RECORDING,
     SESSION_REFUSED,
     SESSION_STOP,
     SUCCESS,
@@ -135,6 +136,12 @@ def _changed(body: Fields) -> str:
     return f"{who} {_SUBJECTS[str(body['type'])]}{subject}{failed}{_why(body)}"
 
 
+def _recorded(body: Fields) -> str:
+    detail = _part(body, "detail")
+    whole = "" if body.get("outcome") == SUCCESS else ", which is not complete"
+    return f"What {_who(body)} saw on {_where(body)} was recorded as {detail.get('file', '')}{whole}"
+
+
 def _read(body: Fields) -> str:
     detail = _part(body, "detail")
     query, count = detail.get("query", "read"), detail.get("count", 0)
@@ -160,6 +167,7 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     SESSION_REFUSED: _refused,
     SESSION_ESTABLISHED: _established,
     SESSION_CLOSE: _closed,
+    SESSION_RECORDING: _recorded,
     OPERATION: _operation,
     LOG_READ: _read,
     LOG_START: _log("The log was opened"),

@@ -38,6 +38,7 @@ from bridge.translation.vocabulary import (
     SESSION_ENDED,
     SESSION_ESTABLISHED,
     SESSION_OPEN,
+    SESSION_RECORDING,
     SUCCESS,
     VERSION,
 )
@@ -122,6 +123,11 @@ class SessionLog:
         """Something that should not happen; ``detail`` is a detail section. Raises LogUnavailable."""
         sections = self._sections(*IN_OPERATIONS, detail=detail)
         self.log.post(self._event(ALARM, sections, FAILURE, reason))
+
+    def recorded(self, complete: bool, detail: str) -> None:
+        """A recording is over. Always taken, as the end of the session is."""
+        sections = self._sections("agent", "legacy", "node", detail=detail)
+        self.log.keep(self._event(SESSION_RECORDING, sections, SUCCESS if complete else FAILURE))
 
     def denied(self, action: str, kind: str, decision: str, reason: str, *, reference: str = "") -> None:
         """An operation that the bridge refused. Raises LogUnavailable."""

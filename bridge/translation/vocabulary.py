@@ -17,6 +17,7 @@ SESSION_REFUSED = "session.refused"
 SESSION_ESTABLISHED = "session.established"
 SESSION_CLOSE = "session.close"
 SESSION_STOP = "session.stop"
+SESSION_RECORDING = "session.recording"
 OPERATION = "operation"
 REGISTRY_CHANGE = "registry.change"
 CONFIG_CHANGE = "config.change"
@@ -37,6 +38,7 @@ TYPES = {
     SESSION_ESTABLISHED: "the legacy system accepted the static account; has the facts that its own logs show",
     SESSION_CLOSE: "the end of a session, whatever it was",
     SESSION_STOP: "somebody asked for a live session to be ended",
+    SESSION_RECORDING: "a recording of what an agent saw in a terminal is over",
     OPERATION: "an agent asked something of the legacy system",
     REGISTRY_CHANGE: "an agent or owner was created, changed, suspended, revoked …",
     CONFIG_CHANGE: "the configuration was loaded or changed",

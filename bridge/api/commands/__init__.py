@@ -38,6 +38,7 @@ COMMANDS: dict[str, Command] = {
     "log.show": log.show,
     "log.who": log.who,
     "log.exported": log.exported,
+    "log.played": log.played,
     "session.list": sessions.list_all,
     "session.show": sessions.show,
     "session.end": sessions.end,

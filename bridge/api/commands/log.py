@@ -9,6 +9,7 @@ from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
 from bridge.translation.describe import describe
 from bridge.translation.reading import Filters, LoggedEvent
+from bridge.translation.vocabulary import SESSION_RECORDING
 
 MAX_EVENTS = 10_000
 """Events in one answer; more is what ``log export`` is for."""
@@ -90,6 +91,13 @@ def who(
     suspects = services.reader.in_thread_who(system, account, at, pid=pid, client_port=client_port, window=window)
     services.read(actor, "log.who", Filters(system=system, account=account, since=at, until=at), len(suspects))
     return [asdict(suspect) for suspect in suspects]
+
+
+def played(services: Services, actor: Actor, session: str) -> dict[str, Any]:
+    """Records that the recordings of a session are about to be read, by the command line from their files."""
+    found = services.reader.in_thread_find(Filters(session=session, type=SESSION_RECORDING), MAX_EVENTS)
+    services.read(actor, "log.play", Filters(session=session), len(found))
+    return {"recorded": True}
 
 
 def exported(services: Services, actor: Actor, filters: dict[str, Any], count: int, format: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ from bridge.admission.session import Session
 from bridge.policy import Effect, Grant, Mode
 from bridge.testing import MemoryStream
 from bridge.testing.stage import AGENT, GRANTS, PASSWORD, READER, SYSTEM, WRITER, Stage
+from bridge.translation.recordings import Recordings
 
 READ = Operation("sql.select", Action.READ, ("ledger",), "SELECT * FROM ledger", "d1")
 WRITE = Operation("sql.delete", Action.WRITE, ("ledger",), "DELETE FROM ledger", "d2")
@@ -505,3 +507,53 @@ async def test_neither_token_nor_secret_is_in_any_file_or_warning(stage: Stage) 
 async def test_phases_of_a_login_are_measured(stage: Stage) -> None:
     await whole(stage, lambda client, session: _nothing())
     assert set(stage.core.tally.phases) == {"verify", "open", "secret", "connect", "login"}
+
+
+def studio(stage: Stage, limit: int = 1000) -> Recordings:
+    return Recordings(
+        stage.folder / "recordings", stage.folder / "recordings.key", stage.pool, stage.clock, limit=limit
+    )
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_recording_ends_with_the_session_and_the_log_has_its_digest(stage: Stage) -> None:
+    stage.core.recordings = studio(stage)
+
+    async def records(client: Stream, session: Any) -> None:
+        session.recording("pty-0", required=True).write("seen")
+
+    _adapter, running, _ = await play(stage, records)
+    await stage.within(running)
+    await stage.until(lambda: stage.events("session.recording"))
+    (event,) = stage.events("session.recording")
+    (path,) = (stage.folder / "recordings").iterdir()
+    digest = "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (event["outcome"], event["detail"]["file"], event["detail"]["digest"]) == ("success", path.name, digest)
+    assert event["agent"]["id"] == AGENT
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_required_recording_that_fails_ends_the_session(stage: Stage) -> None:
+    stage.core.recordings = studio(stage, limit=3)
+
+    async def records(client: Stream, session: Any) -> None:
+        session.recording("pty-0", required=True).write("more")
+        await waits(client, session)
+
+    _adapter, running, _client = await play(stage, records)
+    await stage.within(running)
+    await stage.until(lambda: stage.events("session.recording"))
+    assert [event["reason"] for event in stage.events("alarm")] == ["recording"]
+    assert stage.events("session.close")[0]["reason"] == Reason.INTERNAL
+    assert stage.events("session.recording")[0]["outcome"] == "failure"
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_that_is_not_required_costs_an_alarm(stage: Stage) -> None:
+    async def records(client: Stream, session: Any) -> None:
+        session.recording("pty-0", required=False).write("lost")
+        with pytest.raises(Refused):
+            session.recording("pty-0", required=True)
+
+    events = await whole(stage, records)
+    assert [event["type"] for event in events] == ["alarm", "session.close"]

@@ -41,6 +41,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "log.show": {"session": "ses_1"},
     "log.who": {"system": "orders", "account": "svc", "at": 1},
     "log.exported": {"filters": {"agent": "deploy-7", "since": 5}, "count": 3, "format": "csv"},
+    "log.played": {"session": "ses_1"},
     "session.list": {},
     "session.show": {"session": "ses_1"},
     "session.end": {"session": "ses_1"},
@@ -195,7 +196,7 @@ def test_a_dry_run_changes_and_records_nothing(filled: Any) -> None:
     assert {agent.state for agent in filled.services.registry.in_thread_directory()} == {"revoked"}
 
 
-@pytest.mark.parametrize("name", ["log.list", "log.show", "log.who", "log.exported"])
+@pytest.mark.parametrize("name", ["log.list", "log.show", "log.who", "log.exported", "log.played"])
 def test_reading_the_log_is_recorded_before_the_answer(filled: Any, name: str) -> None:
     call(filled.services, ANNA, name, GOOD[name])
     event = filled.events("log.read")[-1]
