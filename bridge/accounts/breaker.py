@@ -61,8 +61,11 @@ class CircuitBreaker:
         self._open.pop((system, account), None)
 
     def reset(self, system: str, account: str) -> bool:
-        """Whether it was open."""
-        return self._open.pop((system, account), None) is not None
+        """Whether it was open, on any host of a fleet."""
+        ours = [key for key in self._open if key[0] == system and (key[1] + "@").startswith(f"{account}@")]
+        for key in ours:
+            del self._open[key]
+        return bool(ours)
 
     def open_circuits(self, now: float) -> dict[tuple[str, str], float]:
         """Seconds left of each, for ``status``."""

@@ -9,7 +9,7 @@ Ideas:
 * A ``Secret`` can be used, never shown.
 """
 
-from bridge.adapter.adapter import Adapter, AdapterOptions, Check, SystemFacts
+from bridge.adapter.adapter import Adapter, AdapterOptions, Check, Discovering, SystemFacts, Trusting
 from bridge.adapter.admission import Admission, AdmissionRequest, AgentFacts, Door, Login, Permit, Recording
 from bridge.adapter.credential import BearerToken, ClientCertificate, Credential, SSHCertificate, SSHPublicKey
 from bridge.adapter.errors import BridgeError, PeerFault, StreamClosed, TimedOut
@@ -31,6 +31,7 @@ __all__ = [
     "Check",
     "ClientCertificate",
     "Credential",
+    "Discovering",
     "Door",
     "Login",
     "Operation",
@@ -52,4 +53,5 @@ __all__ = [
     "TLSSettings",
     "Target",
     "TimedOut",
+    "Trusting",
 ]

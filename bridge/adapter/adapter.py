@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from bridge.adapter.operation import StatementLogging
 from bridge.adapter.stream import TLSSettings
@@ -22,7 +22,8 @@ class SystemFacts:
     """The legacy system a door leads to, as far as an adapter needs to know it.
 
     ``tls`` is the listener's own certificate (None: TLS is not configured). ``hosts`` are the names or patterns of the
-    hosts of a fleet, among which ``AdmissionRequest.target["host"]`` chooses (empty: one host). Times are seconds.
+    hosts of a fleet, among which ``AdmissionRequest.target["host"]`` chooses (empty: one host). ``folder`` is a private
+    directory that is there for the adapter's own keys. Times are seconds.
     """
 
     name: str
@@ -30,6 +31,7 @@ class SystemFacts:
     statements: StatementLogging = StatementLogging.REDACTED
     tls: TLSSettings | None = None
     hosts: tuple[str, ...] = ()
+    folder: str = ""
     hello_timeout: float = 10.0
     auth_timeout: float = 30.0
     upstream_timeout: float = 10.0
@@ -78,4 +80,25 @@ class Adapter(Protocol):
 
     def stop(self) -> None:
         """Called once at shutdown; ends helper processes."""
+        ...
+
+
+@runtime_checkable
+class Discovering(Protocol):
+    """An adapter that can list the accounts of a legacy system (``idbridge account discover``)."""
+
+    async def discover(self, admission: Admission, system: SystemFacts) -> list[dict[str, str]]:
+        """Those that could be mapped, a row each; all rows have the same keys, the first is ``account``."""
+        ...
+
+
+@runtime_checkable
+class Trusting(Protocol):
+    """An adapter whose legacy hosts show keys of their own before any login (``idbridge ssh trust``)."""
+
+    async def trust(
+        self, connect: Callable[[], Awaitable[Stream]], system: SystemFacts, host: str
+    ) -> list[dict[str, str]]:
+        """The keys of ``host``, a row each: ``type``, ``fingerprint``, ``line`` as it stands in ``file``, ``state``
+        (pinned, new, changed)."""
         ...

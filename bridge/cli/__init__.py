@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from bridge import __version__
-from bridge.cli import agents, log, owners, policy, running, secrets, sessions, tokens
+from bridge.cli import agents, legacy, log, owners, policy, running, secrets, sessions, tokens
 
 
 @click.group(
@@ -37,6 +37,8 @@ for command in (
     policy.explain,
     policy.who_can,
     log.log,
+    legacy.account,
+    legacy.ssh,
     sessions.session,
 ):
     main.add_command(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -196,6 +197,7 @@ class Bridge:
 
     def _start_adapter(self, name: str) -> None:
         """The one before it, if any, serves the sessions that it has."""
+        Path(self.systems[name].facts.folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         if name in self._adapters:
             self._retired_adapters.append(self._adapters[name])
         adapter = self._adapter_types[self.config.systems[name].protocol]()

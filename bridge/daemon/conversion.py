@@ -159,6 +159,7 @@ def system_facts(config: Config, name: str, tls: Any) -> SystemFacts:
         statements=system.statements,
         tls=tls,
         hosts=system.upstream.hosts,
+        folder=str(config.bridge.state / "systems" / name),
         hello_timeout=config.limits.hello,
         auth_timeout=config.limits.auth,
         upstream_timeout=system.upstream.timeout,

@@ -9,14 +9,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
 from bridge import __version__
-from bridge.adapter import BridgeError, Check, Reason, Refused
+from bridge.adapter import BridgeError, Check, Discovering, Reason, Refused, Stream, Trusting
 from bridge.admission.session import Session
 from bridge.admission.survey import granted_targets, survey
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor
 from bridge.daemon.bridge import Bridge
 from bridge.storage import StorageError
+from bridge.translation import facts
 from bridge.translation.log import LogUnavailable
+from bridge.translation.record import Event, IndexKeys
+from bridge.translation.vocabulary import ACCOUNT_CHECK
 
 T = TypeVar("T")
 
@@ -60,6 +63,12 @@ class LiveBridge:
 
     def examine(self, system: str, account: str | None) -> list[dict[str, str]]:
         return self._wait(lambda: _examine(self._bridge, system, account))
+
+    def discover(self, system: str, account: str) -> list[dict[str, str]]:
+        return self._wait(lambda: _discover(self._bridge, system, account))
+
+    def trust(self, system: str, host: str) -> list[dict[str, str]]:
+        return self._wait(lambda: _trust(self._bridge, system, host))
 
     def secret_changed(self, reference: str) -> None:
         bridge = self._bridge
@@ -137,3 +146,39 @@ async def _checks(bridge: Bridge, system: str, account: str) -> list[Check]:
             return await bridge.adapter(system).examine(admission, bridge.systems[system].facts, targets)
     except Refused as refused:
         return [Check("problem", "the bridge cannot log in as this account", refused.detail or refused.text)]
+
+
+async def _discover(bridge: Bridge, name: str, account: str) -> list[dict[str, str]]:
+    adapter, system = bridge.adapter(name), bridge.systems[name]
+    if not isinstance(adapter, Discovering):
+        raise CommandFailed(f"accounts of {system.protocol} cannot be listed", status=400)
+    try:
+        async with survey(bridge.core, system, account) as admission:
+            return await adapter.discover(admission, system.facts)
+    except Refused as refused:
+        raise CommandFailed(refused.detail or refused.text, status=502) from None
+
+
+async def _trust(bridge: Bridge, name: str, host: str) -> list[dict[str, str]]:
+    adapter, system = bridge.adapter(name), bridge.systems[name]
+    if not isinstance(adapter, Trusting):
+        raise CommandFailed(f"a {system.protocol} host shows no key of its own; see upstream.tls", status=400)
+    if not system.has_host(host):
+        raise CommandFailed("name a host of the fleet" if system.facts.hosts else "the system is no fleet", status=400)
+    index = IndexKeys(system=name)
+    sections = {"actor": facts.actor_section(kind="bridge", id="trust")}
+    sections["legacy"] = facts.legacy_section(system=name, account="", upstream=host or system.upstream)
+    streams: list[Stream] = []
+
+    async def connect() -> Stream:
+        streams.append(await system.dial(host))
+        return streams[-1]
+
+    try:
+        await bridge.core.log.record(Event(ACCOUNT_CHECK, sections=sections, index=index))
+        return await adapter.trust(connect, system.facts, host or bridge.config.systems[name].upstream.host or "")
+    except (BridgeError, LogUnavailable) as failure:
+        raise CommandFailed(str(failure), status=502) from None
+    finally:
+        for stream in streams:
+            await stream.close()

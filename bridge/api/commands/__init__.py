@@ -45,6 +45,8 @@ COMMANDS: dict[str, Command] = {
     "status": sessions.status,
     "reload": sessions.reload,
     "doctor": sessions.doctor,
+    "account.discover": sessions.discover,
+    "ssh.trust": sessions.trust,
     "breaker.reset": sessions.reset_breaker,
 }
 

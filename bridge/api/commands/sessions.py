@@ -52,12 +52,28 @@ def reload(services: Services, actor: Actor) -> dict[str, Any]:
 
 def doctor(services: Services, actor: Actor, system: str, account: str | None = None) -> list[dict[str, str]]:
     """Logs in to a legacy system as its static accounts and says what they may really do."""
+    _known(services, system, account)
+    return services.running().examine(system, account)
+
+
+def discover(services: Services, actor: Actor, system: str, account: str) -> list[dict[str, str]]:
+    """Logs in as ``account`` and lists accounts of the legacy system that could be mapped."""
+    _known(services, system, account)
+    return services.running().discover(system, account)
+
+
+def trust(services: Services, actor: Actor, system: str, host: str = "") -> list[dict[str, str]]:
+    """The keys that a legacy host shows before any login, and whether they are the pinned ones."""
+    _known(services, system, None)
+    return services.running().trust(system, host.lower())
+
+
+def _known(services: Services, system: str, account: str | None) -> None:
     found = services.policy.systems.get(system)
     if found is None:
         raise CommandFailed(f"no system {system} is configured", status=404, field="system")
     if account is not None and account not in found.accounts:
         raise CommandFailed(f"system {system} has no account {account}", status=404, field="account")
-    return services.running().examine(system, account)
 
 
 def reset_breaker(services: Services, actor: Actor, system: str, account: str) -> dict[str, Any]:

@@ -54,6 +54,14 @@ class CountingLive:
         self.asked.append(("reload", actor.id))
         return {"changes": []}
 
+    def discover(self, system: str, account: str) -> list[dict[str, str]]:
+        return [{"account": "cn=svc,dc=x"}]
+
+    def trust(self, system: str, host: str) -> list[dict[str, str]]:
+        return [
+            {"type": "ssh-ed25519", "fingerprint": "SHA256:x", "line": "h ssh-ed25519 x", "file": "", "state": "new"}
+        ]
+
     def examine(self, system: str, account: str | None) -> list[dict[str, str]]:
         return [{"account": account or "svc", "level": "ok", "title": system, "detail": ""}]
 

@@ -48,6 +48,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "status": {},
     "reload": {},
     "doctor": {"system": "orders"},
+    "account.discover": {"system": "orders", "account": "svc"},
+    "ssh.trust": {"system": "orders"},
     "breaker.reset": {"system": "orders", "account": "svc"},
 }
 WIDENING = {"agent.create", "agent.resume", "agent.renew", "owner.create", "token.issue", "secret.set"}
@@ -247,7 +249,9 @@ def test_a_binding_has_its_form(filled: Any, binding: Any, part: str) -> None:
     assert part in str(error)
 
 
-@pytest.mark.parametrize("name", ["session.list", "session.show", "session.end", "status", "reload", "doctor"])
+@pytest.mark.parametrize(
+    "name", ["session.list", "session.show", "session.end", "status", "reload", "doctor", "account.discover"]
+)
 def test_what_needs_a_running_bridge_says_so(filled: Any, name: str) -> None:
     filled.services.live = None
     error = failure(filled, name, GOOD[name])

@@ -265,3 +265,26 @@ def test_until_a_date_includes_its_day() -> None:
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):
         unix_ms(text)
+
+
+KEY = {"type": "ssh-ed25519", "fingerprint": "SHA256:x", "line": "h ssh-ed25519 x", "state": "new"}
+
+
+def test_host_keys_are_shown_and_only_pinned_on_request(bridge: Bridge, run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "known_hosts"
+    file.write_text("other ssh-ed25519 y\n")
+    bridge.answers["ssh.trust"] = [{**KEY, "file": str(file)}, {**KEY, "file": str(file), "state": "pinned"}]
+    assert "SHA256:x" in run("ssh", "trust", "fleet", "--host", "h").stdout
+    assert file.read_text() == "other ssh-ed25519 y\n"
+    assert run("ssh", "trust", "fleet", "--host", "h", "--pin").exit_code == 0
+    assert file.read_text() == "other ssh-ed25519 y\nh ssh-ed25519 x\n"
+    assert bridge.asked[0] == ("ssh.trust", {"system": "fleet", "host": "h"})
+
+
+@pytest.mark.parametrize("row", [{"state": "changed", "file": "f"}, {"state": "new", "file": ""}])
+def test_a_changed_key_is_never_pinned_over_and_a_place_is_needed(
+    bridge: Bridge, run: Run, row: dict[str, str]
+) -> None:
+    bridge.answers["ssh.trust"] = [{**KEY, **row}]
+    assert run("ssh", "trust", "fleet", "--pin").exit_code == 1
+    assert run("ssh", "trust", "fleet").exit_code == 0

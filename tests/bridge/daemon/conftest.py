@@ -52,6 +52,16 @@ class Toy:
         await (await admission.connect()).close()
         return [Check("ok", "it answers")]
 
+    async def discover(self, admission: Any, system: Any) -> list[dict[str, str]]:
+        await (await admission.connect()).close()
+        return [{"account": "one"}]
+
+    async def trust(self, connect: Any, system: Any, host: str) -> list[dict[str, str]]:
+        assert host == "127.0.0.1"
+        assert Path(system.folder).stat().st_mode & 0o777 == 0o700
+        await connect()
+        return [{"state": "new"}]
+
     async def serve(self, client: Stream, door: Any) -> None:
         token = (await client.receive(5)).strip()
         try:

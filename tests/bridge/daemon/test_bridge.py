@@ -271,6 +271,10 @@ async def test_operators_see_and_end_sessions(house: Any) -> None:
     assert json.dumps(row)
     status = await deferToThread(live.status)
     assert (status["ready"], status["sessions"], status["systems"]["orders"]["sessions"]) == (True, 1, 1)
+    assert await deferToThread(live.discover, "orders", "svc") == [{"account": "one"}]
+    assert await deferToThread(live.trust, "orders", "") == [{"state": "new"}]
+    with pytest.raises(CommandFailed, match="no fleet"):
+        await deferToThread(live.trust, "orders", "web-1")
     assert await deferToThread(live.examine, "orders", None) == [
         {"account": "svc", "level": "ok", "title": "it answers", "detail": ""}
     ]

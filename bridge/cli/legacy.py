@@ -1,0 +1,66 @@
+"""``idbridge account``, ``idbridge ssh``: looking at what a legacy system has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bridge.cli import showing
+from bridge.cli.calling import call, command, fail
+
+
+@click.group()
+def account() -> None:
+    """Accounts of legacy systems."""
+
+
+@command("idbridge account discover directory --account svc_reader")
+@click.argument("system")
+@click.option("--account", required=True, help="The static account to look with.")
+def discover(config: Path, as_json: bool, system: str, account: str) -> None:
+    """List the accounts of a legacy SYSTEM that could be mapped, as one of its static accounts sees them."""
+    rows = call(config, "account.discover", {"system": system, "account": account})
+    if as_json:
+        showing.as_json(rows)
+    else:
+        showing.table(rows, tuple(rows[0]) if rows else ("account",), empty="no account was found")
+
+
+@click.group()
+def ssh() -> None:
+    """Legacy hosts that are reached by SSH."""
+
+
+@command("idbridge ssh trust fleet --host web-1.internal --pin")
+@click.argument("system")
+@click.option("--host", default="", help="Which host, where the system is a fleet.")
+@click.option("--pin", is_flag=True, help="Add the keys that are new to the system's known_hosts file.")
+def trust(config: Path, as_json: bool, system: str, host: str, pin: bool) -> None:
+    """Show the host keys of a legacy SYSTEM; compare the fingerprints with the host's own console before you pin."""
+    rows = call(config, "ssh.trust", {"system": system, "host": host})
+    if any(row["state"] == "changed" for row in rows) and pin:
+        fail("a pinned key has changed; take the old line out of the file by hand, if that is right", as_json=as_json)
+    for row in rows if pin else ():
+        if row["state"] == "new":
+            _pin(row, as_json)
+    if as_json:
+        showing.as_json(rows)
+    else:
+        showing.table(rows, ("state", "type", "fingerprint", "line"), empty="the host showed no key")
+
+
+def _pin(row: dict[str, Any], as_json: bool) -> None:
+    if not row["file"]:
+        fail("the system has no known_hosts file (options.known_hosts)", as_json=as_json)
+    try:
+        with open(row["file"], "a", encoding="ascii") as file:
+            file.write(row["line"] + "\n")
+    except OSError as error:
+        fail(f"{row['file']}: {error.strerror}", as_json=as_json)
+    row["state"] = "pinned"
+
+
+account.add_command(discover)
+ssh.add_command(trust)
