@@ -81,6 +81,7 @@ class Stage:
         self.reactor = reactor
         self.time = START
         self.clock = Clock()
+        (folder / "system").mkdir(mode=0o700)
         self.story: list[str] = []
         self.warnings: list[str] = []
         self.legacy: list[MemoryStream] = []
@@ -132,7 +133,7 @@ class Stage:
             name: StaticAccount(name, f"{name}_login", SecretReference("played", name)) for name in (READER, WRITER)
         }
         defaults: dict[str, Any] = {
-            "facts": SystemFacts(SYSTEM, options),
+            "facts": SystemFacts(SYSTEM, options, folder=str(self.folder / "system")),
             "protocol": protocol,
             "upstream": str(UPSTREAM),
             "labels": frozenset({"pii"}),
