@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
-from adapters.postgres import codec
+from adapters.postgres import codec, observing
 from adapters.postgres.cancel import KEY_SIZE_3_0, KEY_SIZE_3_2, Cancels, CancelSlot
 from adapters.postgres.greeting import MAX_TOKEN, Deadline, ServerTLS, ask_password, greet
 from adapters.postgres.login import LoginFacts
@@ -39,6 +39,7 @@ from bridge.adapter import (
     ClientCertificate,
     Credential,
     Door,
+    LegacySession,
     PeerFault,
     Reason,
     Refused,
@@ -99,6 +100,9 @@ class PostgresAdapter:
     ) -> list[Check]:
         """Logs in as the static account and lets ``doctor`` look around."""
         return await self._phases.examine(admission, self._logins, system, targets)
+
+    async def observe(self, admission: Admission, system: SystemFacts) -> list[LegacySession]:
+        return await observing.observe(admission, self._logins, system)
 
     # -- before the agent is known
 

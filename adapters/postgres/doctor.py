@@ -177,20 +177,20 @@ async def examine(
     Raises Refused when a login fails.
     """
     first, *others = sorted(targets.get("database", ())) or [system.options.default_database or "postgres"]
-    async with _logged_in(admission, logins, system, first, clock) as (questions, encrypted):
+    async with logged_in(admission, logins, system, first, clock) as (questions, encrypted):
         if "database" not in targets:
             others = [row[0] for row in await questions.ask(_DATABASES) if row[0] != first]
         checks = await findings(questions, first, encrypted, writes=Action.WRITE in admission.actions)
     if len(others) > MAX_DATABASES:
         checks.append(Check("problem", f"only {MAX_DATABASES} of {len(others)} more databases were looked into"))
     for database in others[:MAX_DATABASES]:
-        async with _logged_in(admission, logins, system, database, clock) as (questions, encrypted):
+        async with logged_in(admission, logins, system, database, clock) as (questions, encrypted):
             checks += await findings(questions, database, encrypted, writes=Action.WRITE in admission.actions)
     return checks
 
 
 @asynccontextmanager
-async def _logged_in(
+async def logged_in(
     admission: Admission, logins: UpstreamLogins, system: SystemFacts, database: str, clock: Callable[[], float]
 ) -> AsyncIterator[tuple[Questions, bool]]:
     """As the static account; closes at the end. Gives also whether the connection is encrypted."""

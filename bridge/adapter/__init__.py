@@ -9,7 +9,16 @@ Ideas:
 * A ``Secret`` can be used, never shown.
 """
 
-from bridge.adapter.adapter import Adapter, AdapterOptions, Check, Discovering, SystemFacts, Trusting
+from bridge.adapter.adapter import (
+    Adapter,
+    AdapterOptions,
+    Check,
+    Discovering,
+    LegacySession,
+    Observing,
+    SystemFacts,
+    Trusting,
+)
 from bridge.adapter.admission import Admission, AdmissionRequest, AgentFacts, Door, Login, Permit, Recording
 from bridge.adapter.credential import BearerToken, ClientCertificate, Credential, SSHCertificate, SSHPublicKey
 from bridge.adapter.errors import BridgeError, PeerFault, StreamClosed, TimedOut
@@ -33,7 +42,9 @@ __all__ = [
     "Credential",
     "Discovering",
     "Door",
+    "LegacySession",
     "Login",
+    "Observing",
     "Operation",
     "Outcome",
     "PeerFault",

@@ -102,3 +102,27 @@ class Trusting(Protocol):
         """The keys of ``host``, a row each: ``type``, ``fingerprint``, ``line`` as it stands in ``file``, ``state``
         (pinned, new, changed)."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class LegacySession:
+    """A session of the static account, as the legacy system lists it.
+
+    ``address`` is the client's IP literal, "" for one on the legacy host itself (a socket without address); ``port``
+    the client's, ``backend`` the legacy side's number, 0 where it tells none. ``started`` is Unix time, 0: not told.
+    """
+
+    address: str
+    port: int
+    backend: int
+    started: float = 0.0
+    name: str = ""
+
+
+@runtime_checkable
+class Observing(Protocol):
+    """An adapter that can list the sessions of the static account (``idbridge reconcile``)."""
+
+    async def observe(self, admission: Admission, system: SystemFacts) -> list[LegacySession]:
+        """All that ``admission.account`` has at this moment but the one that asks."""
+        ...

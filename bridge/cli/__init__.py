@@ -38,6 +38,7 @@ for command in (
     policy.who_can,
     log.log,
     legacy.account,
+    legacy.reconcile,
     legacy.ssh,
     sessions.session,
 ):

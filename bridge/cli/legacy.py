@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,24 @@ def discover(config: Path, as_json: bool, system: str, account: str) -> None:
         showing.as_json(rows)
     else:
         showing.table(rows, tuple(rows[0]) if rows else ("account",), empty="no account was found")
+
+
+@command("idbridge reconcile warehouse")
+@click.argument("system")
+@click.option("--account", help="Only this account of the system.")
+def reconcile(config: Path, as_json: bool, system: str, account: str | None) -> None:
+    """Compare the sessions that a legacy SYSTEM lists for its static accounts with those that came through the bridge.
+
+    Exit status 1 when one came past it: foreign, or same-host (from the bridge's own host, yet not through it).
+    """
+    rows = call(config, "reconcile", {"system": system, "account": account})
+    if as_json:
+        showing.as_json(rows)
+    else:
+        told = [{**row, "started": showing.moment(row["started"]) if row["started"] else ""} for row in rows]
+        columns = ("account", "state", "agent", "session", "address", "port", "backend", "started", "name")
+        showing.table(told, columns, empty="no session of these accounts, here or there")
+    sys.exit(1 if any(row["state"] in ("foreign", "same-host") for row in rows) else 0)
 
 
 @click.group()

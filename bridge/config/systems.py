@@ -70,7 +70,10 @@ class Account(Section):
 
 
 class System(Section):
-    """``mode`` defaults to the bridge's. ``options`` is an instance of the adapter's own ``Options`` model."""
+    """``mode`` defaults to the bridge's. ``reconcile``: how often to look for sessions past the bridge.
+
+    ``options`` is an instance of the adapter's own ``Options`` model.
+    """
 
     protocol: Name
     listen: Listeners
@@ -84,5 +87,6 @@ class System(Section):
     session_after_expiry: Literal["end", "until-close"] = "end"
     max_session: Annotated[Duration, bounded("1s", "30d")] | None = None
     idle: Annotated[Duration, bounded("1s", "30d")] | None = None
+    reconcile: Annotated[Duration, bounded("10s", "30d")] | None = None
     accounts: Frozen[Account]
     options: Any = None

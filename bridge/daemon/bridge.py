@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from bridge import __version__
 from bridge.accounts.breaker import CircuitBreaker
 from bridge.accounts.vaults import EnvironmentVault, FileVault, Vault, Vaults
-from bridge.adapter import Adapter, Address, BridgeError, Reason, Stream
+from bridge.adapter import Adapter, Address, BridgeError, Reason, Refused, Stream
 from bridge.admission.attendance import attend
 from bridge.admission.replay import ReplayGuard
 from bridge.admission.system import Core, System
@@ -29,6 +29,7 @@ from bridge.daemon.opening import (
     record_load,
     recordings,
 )
+from bridge.daemon.reconciling import Reconciler
 from bridge.discovery import find_adapters
 from bridge.net.connection import Connection
 from bridge.net.dialer import Dialer
@@ -36,12 +37,16 @@ from bridge.net.listener import Accepted, Listener
 from bridge.net.tls import ServerTLS
 from bridge.policy import Policy
 from bridge.storage import StorageError, ThreadPool
+from bridge.translation.log import LogUnavailable
 from bridge.translation.record import Event
 from bridge.translation.recovery import in_thread_close_open
 from bridge.translation.sql import SQLLog
 
 REVIEW_INTERVAL = 1.0
 """Seconds between looks at expiry, idleness and changes of the registry: a revocation bites within it."""
+
+RECONCILE_INTERVAL = 5.0
+"""Seconds between looks at whose schedule is due."""
 
 LAST_WORDS = 5.0
 """Seconds at a shutdown for goodbyes and their grace, when the sessions have been cut."""
@@ -73,6 +78,9 @@ class Bridge:
         self.systems: dict[str, System] = {}
         self._reviewing = LoopingCall(self._review)
         self._reviewing.clock = reactor
+        self._reconciling = LoopingCall(self._reconcile_due)
+        self._reconciling.clock = reactor
+        self.reconciler = Reconciler(lambda: self.core, lambda: self.systems, self.adapter, reactor)
         self._retired: list[Listener] = []
         self._retired_adapters: list[Adapter] = []
         self.policy_taken: Callable[[Policy], None] = lambda policy: None  # told of each new one after a reload
@@ -130,6 +138,7 @@ class Bridge:
             self._start_adapter(name)
         self.listeners = self._opened(self.config)
         self._reviewing.start(REVIEW_INTERVAL, now=False).addErrback(self._review_failed)
+        self._reconciling.start(RECONCILE_INTERVAL, now=False).addErrback(self._reconcile_failed)
         self.ready = True
 
     async def stop(self) -> None:
@@ -143,8 +152,9 @@ class Bridge:
         for listener in self._every_listener():
             listener.cancel_all()
         await self._drain(0.0)
-        if self._reviewing.running:
-            self._reviewing.stop()
+        for looping in (self._reviewing, self._reconciling):
+            if looping.running:
+                looping.stop()
         for adapter in (*self._adapters.values(), *self._retired_adapters):
             adapter.stop()
         self.issuers.stop()
@@ -253,6 +263,21 @@ class Bridge:
 
     def adapter(self, system: str) -> Adapter:
         return self._adapters[system]
+
+    async def _reconcile_due(self) -> None:
+        """What fails here is told and tried again at the next time."""
+        every = {name: one.reconcile for name, one in self.config.systems.items() if one.reconcile and self.ready}
+        for name in self.reconciler.due(every):
+            for account in self.systems[name].accounts:
+                try:
+                    await self.reconciler.reconcile(name, account)
+                except (BridgeError, LogUnavailable) as failure:
+                    cause = f"{failure.detail or failure}" if isinstance(failure, Refused) else str(failure)
+                    self.log.warn("the sessions of {account} on {system} could not be compared: {cause}",
+                                  account=account, system=name, cause=cause)  # fmt: skip
+
+    def _reconcile_failed(self, failure: Any) -> None:
+        self.log.failure("comparing sessions failed and is not tried any more", failure=failure)
 
     def _turned_away(self, system: str, reason: str) -> None:
         self.log.warn("{system}: a connection was dropped at the limit {limit}", system=system, limit=reason)

@@ -67,6 +67,15 @@ class LiveBridge:
     def discover(self, system: str, account: str) -> list[dict[str, str]]:
         return self._wait(lambda: _discover(self._bridge, system, account))
 
+    def reconcile(self, system: str, account: str) -> list[dict[str, str | int]]:
+        try:
+            findings = self._wait(lambda: self._bridge.reconciler.reconcile(system, account))
+        except Refused as refused:
+            raise CommandFailed(f"{account}: {refused.detail or refused.text}", status=502) from None
+        except (BridgeError, LogUnavailable) as failure:
+            raise CommandFailed(f"{account}: {failure}", status=502) from None
+        return [one.row() for one in findings]
+
     def trust(self, system: str, host: str) -> list[dict[str, str]]:
         return self._wait(lambda: _trust(self._bridge, system, host))
 

@@ -20,6 +20,7 @@ from bridge.translation.vocabulary import (
     LOG_STOP,
     OK,
     OPERATION,
+    RECONCILE,
     REGISTRY_CHANGE,
     SECRET_CHANGE,
     SESSION_CLOSE,
@@ -148,6 +149,13 @@ def _read(body: Fields) -> str:
     return f"{_part(body, 'actor').get('id', 'Somebody')} read the log ({query}): {count} events"
 
 
+def _compared(body: Fields) -> str:
+    counts = _part(_part(body, "detail"), "counts")
+    told = ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "none"
+    legacy = _part(body, "legacy")
+    return f"The sessions of {legacy.get('account')} on {legacy.get('system')} were compared: {told}"
+
+
 def _log(text: str) -> Callable[[Fields], str]:
     return lambda body: f"{text}{_why(body)}"
 
@@ -170,6 +178,7 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     SESSION_RECORDING: _recorded,
     OPERATION: _operation,
     LOG_READ: _read,
+    RECONCILE: _compared,
     LOG_START: _log("The log was opened"),
     LOG_STOP: _log("The log was closed in order"),
     LOG_RECOVERED: _log("The log can be written again"),

@@ -26,6 +26,7 @@ DENY_CHANGE = "deny.change"
 KEY_CHANGE = "key.change"
 TOKEN_ISSUE = "token.issue"  # noqa: S105 - a type
 ACCOUNT_CHECK = "account.check"
+RECONCILE = "reconcile"
 LOG_READ = "log.read"
 LOG_START = "log.start"
 LOG_STOP = "log.stop"
@@ -47,6 +48,7 @@ TYPES = {
     KEY_CHANGE: "the keys of an issuer changed",
     TOKEN_ISSUE: "the built-in issuer signed a token",
     ACCOUNT_CHECK: "the bridge logged in as a static account to see what it may do (doctor)",
+    RECONCILE: "the sessions of a static account that the legacy system lists were compared with those of the bridge",
     LOG_READ: "somebody read or exported the log",
     LOG_START: "the log was opened for writing",
     LOG_STOP: "the log was closed in order",

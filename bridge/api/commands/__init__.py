@@ -46,6 +46,7 @@ COMMANDS: dict[str, Command] = {
     "reload": sessions.reload,
     "doctor": sessions.doctor,
     "account.discover": sessions.discover,
+    "reconcile": sessions.reconcile,
     "ssh.trust": sessions.trust,
     "breaker.reset": sessions.reset_breaker,
 }

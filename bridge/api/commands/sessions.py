@@ -62,6 +62,14 @@ def discover(services: Services, actor: Actor, system: str, account: str) -> lis
     return services.running().discover(system, account)
 
 
+def reconcile(services: Services, actor: Actor, system: str, account: str | None = None) -> list[dict[str, str | int]]:
+    """Compares the sessions of the static accounts, as the legacy system lists them, with those of the bridge."""
+    _known(services, system, account)
+    accounts = [account] if account is not None else list(services.policy.systems[system].accounts)
+    live = services.running()
+    return [{"account": name, **row} for name in accounts for row in live.reconcile(system, name)]
+
+
 def trust(services: Services, actor: Actor, system: str, host: str = "") -> list[dict[str, str]]:
     """The keys that a legacy host shows before any login, and whether they are the pinned ones."""
     _known(services, system, None)

@@ -57,6 +57,9 @@ class CountingLive:
     def discover(self, system: str, account: str) -> list[dict[str, str]]:
         return [{"account": "cn=svc,dc=x"}]
 
+    def reconcile(self, system: str, account: str) -> list[dict[str, str | int]]:
+        return [{"state": "foreign", "port": 1}]
+
     def trust(self, system: str, host: str) -> list[dict[str, str]]:
         return [
             {"type": "ssh-ed25519", "fingerprint": "SHA256:x", "line": "h ssh-ed25519 x", "file": "", "state": "new"}

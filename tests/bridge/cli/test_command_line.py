@@ -288,3 +288,12 @@ def test_a_changed_key_is_never_pinned_over_and_a_place_is_needed(
     bridge.answers["ssh.trust"] = [{**KEY, **row}]
     assert run("ssh", "trust", "fleet", "--pin").exit_code == 1
     assert run("ssh", "trust", "fleet").exit_code == 0
+
+
+@pytest.mark.parametrize(("state", "status"), [("matched", 0), ("stale", 0), ("foreign", 1), ("same-host", 1)])
+def test_reconcile_ends_with_1_when_somebody_came_past(bridge: Bridge, run: Run, state: str, status: int) -> None:
+    row = {"account": "svc", "state": state, "agent": "", "session": "", "address": "192.0.2.9", "port": 5,
+           "backend": 7, "started": 1_800_000_000, "name": ""}  # fmt: skip
+    bridge.answers["reconcile"] = [row]
+    assert run("reconcile", "s").exit_code == status
+    assert json.loads(run("reconcile", "s", "--json").stdout) == [row]

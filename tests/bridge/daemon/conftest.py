@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from twisted.internet import defer, reactor  # noqa: TID251 - tests own the process
 from twisted.internet.task import deferLater
 
-from bridge.adapter import AdmissionRequest, BearerToken, Check, Refused, Secret, Stream
+from bridge.adapter import AdmissionRequest, BearerToken, Check, LegacySession, Refused, Secret, Stream
 from bridge.config import load
 from bridge.daemon import bridge as bridge_module
 from bridge.daemon.bridge import Bridge
@@ -41,6 +41,7 @@ class Toy:
     operation_targets: ClassVar[frozenset[str]] = frozenset()
     encrypts: ClassVar[bool] = False
     running: ClassVar[list[Toy]] = []
+    listed: ClassVar[list[LegacySession]] = []
 
     def start(self, deferring: Any) -> None:
         Toy.running.append(self)
@@ -55,6 +56,10 @@ class Toy:
     async def discover(self, admission: Any, system: Any) -> list[dict[str, str]]:
         await (await admission.connect()).close()
         return [{"account": "one"}]
+
+    async def observe(self, admission: Any, system: Any) -> list[LegacySession]:
+        await admission.connect()
+        return Toy.listed
 
     async def trust(self, connect: Any, system: Any, host: str) -> list[dict[str, str]]:
         assert host == "127.0.0.1"
@@ -96,6 +101,8 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.listed = Toy.listed
+        self.listed.clear()
         self.path = folder / "bridge.yaml"
         self.port, self.other_port, self.upstream_port = free_port(), free_port(), free_port()
         self.bridge: Bridge

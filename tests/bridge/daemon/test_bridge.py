@@ -12,7 +12,7 @@ from twisted.internet import reactor  # noqa: TID251 - tests own the process
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
-from bridge.adapter import Address, BridgeError, Reason, StreamClosed
+from bridge.adapter import Address, BridgeError, LegacySession, Reason, StreamClosed
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor
 from bridge.config import ConfigErrors
@@ -284,6 +284,36 @@ async def test_operators_see_and_end_sessions(house: Any) -> None:
     assert await deferToThread(live.end_session, row["session"], "lunch") == 1
     await house.until(lambda: ended)
     assert ended[0].startswith("BYE an operator ended the session")
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_comes_past_the_bridge_is_told_once(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    await house.client()
+    live = LiveBridge(house.bridge)
+    (session,) = house.bridge.core.live
+    port = int(session.upstream_facts["local"].rpartition(":")[2])
+    ours, other = LegacySession("127.0.0.1", port, 7), LegacySession("192.0.2.9", 5, 8, 1.0, "psql")
+    monkeypatch.setattr("bridge.daemon.reconciling.RECHECK", 0.01)
+    house.listed[:] = [ours, other]
+    for _ in range(2):
+        rows = await deferToThread(live.reconcile, "orders", "svc")
+        assert [(row["state"], row["agent"]) for row in rows] == [("matched", "deploy-7"), ("foreign", "")]
+    (alarm,) = house.events("alarm")
+    assert (alarm["reason"], alarm["legacy"]["account"]) == ("bypass", "svc")
+    assert alarm["detail"]["text"] == "connection 8 from 192.0.2.9, port 5, which calls itself psql"
+    assert [event["detail"]["counts"] for event in house.events("reconcile")] == [{"foreign": 1, "matched": 1}] * 2
+    house.listed[:] = []
+    (row,) = await deferToThread(live.reconcile, "orders", "svc")
+    assert row["state"] == "stale"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_session_that_was_just_opening_is_no_bypass(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bridge.daemon.reconciling.RECHECK", 0.05)
+    house.listed[:] = [LegacySession("192.0.2.9", 5, 8)]
+    reactor.callLater(0.01, house.listed.clear)
+    assert await deferToThread(LiveBridge(house.bridge).reconcile, "orders", "svc") == []
+    assert house.events("alarm") == []
 
 
 @pytest_twisted.ensureDeferred
