@@ -156,7 +156,7 @@ class Opener:
         self._open = self._opened_etm if keys.mac.endswith(ETM) else self._opened_both
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The payloads that are whole now. Raises PeerFault."""
+        """The payloads that are whole now; ``sequence`` counts the one that is given already. Raises PeerFault."""
         self._data += data
         while (payload := self._open()) is not None:
             self.sequence = (self.sequence + 1) % WRAP
