@@ -286,7 +286,10 @@ class SSLRequest(NamedTuple):
 
 
 class HandshakeResponse(NamedTuple):
-    """HandshakeResponse41. ``auth`` may hold a scramble or a cleartext password: never show it."""
+    """HandshakeResponse41. ``auth`` may hold a scramble or a cleartext password: never show it.
+
+    ``collation`` has one byte in the manual; clients that want one above 255 write two (proxysql#4841).
+    """
 
     capabilities: int
     user: bytes
@@ -306,8 +309,8 @@ SSL_REQUEST_SIZE = 32
 
 
 def _response_head(capabilities: int, max_packet: int, collation: int, extended: int = 0) -> bytes:
-    fixed = capabilities.to_bytes(4, "little") + max_packet.to_bytes(4, "little") + bytes((collation & 0xFF,))
-    return fixed + bytes(19) + extended.to_bytes(4, "little")
+    fixed = capabilities.to_bytes(4, "little") + max_packet.to_bytes(4, "little") + collation.to_bytes(2, "little")
+    return fixed + bytes(18) + extended.to_bytes(4, "little")
 
 
 def ssl_request(request: SSLRequest) -> bytes:
@@ -316,8 +319,8 @@ def ssl_request(request: SSLRequest) -> bytes:
 
 def parse_ssl_request(payload: bytes) -> SSLRequest:
     reader = body_of(payload, "SSLRequest")
-    request = SSLRequest(u32(reader), u32(reader), reader.u8())
-    reader.take(23)
+    request = SSLRequest(u32(reader), u32(reader), u16(reader))
+    reader.take(22)
     reader.end()
     return request
 
@@ -345,8 +348,8 @@ def handshake_response(response: HandshakeResponse) -> bytes:
 def parse_handshake_response(payload: bytes, offered: int) -> HandshakeResponse:
     """``offered``: our own flags. Clients set flags that were not offered, but behave as if they had not (B4)."""
     reader = body_of(payload, "handshake response")
-    sent, max_packet, collation = u32(reader), u32(reader), reader.u8()
-    reader.take(19)
+    sent, max_packet, collation = u32(reader), u32(reader), u16(reader)
+    reader.take(18)
     extended = u32(reader)
     flags = sent & offered
     if not flags & Cap.PROTOCOL_41:

@@ -1,0 +1,161 @@
+"""A real MariaDB server with TLS, static accounts of each kind of login, and a general log that names connections."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from rig.certificates import Authority
+from rig.place import Place, free_port
+
+SERVER, INSTALL = "mariadbd", "mariadb-install-db"
+
+ACCOUNTS = ("svc_reader", "svc_writer", "svc_ed25519", "svc_tls", "svc_narrow")
+
+SETTINGS = """\
+[mysqld]
+bind-address = 127.0.0.1
+performance_schema = on
+character-set-server = utf8mb4
+max_connections = 150
+max_allowed_packet = 128M
+innodb_buffer_pool_size = 64M
+innodb_flush_log_at_trx_commit = 0
+general_log = on
+plugin_load_add = auth_ed25519
+skip_name_resolve = on
+"""
+
+TABLES = """\
+create database app;
+create database other;
+create table app.t (id int, b varchar(100) default 'x');
+insert into app.t (id) values (1), (2), (3), (4), (5);
+create table app.invoices (id int primary key, who varchar(100));
+insert into app.invoices select seq, concat('customer ', seq) from app.seq_1_to_100;
+create table app.bulk (id int primary key auto_increment, line longblob);
+create table app.words (id int primary key auto_increment, word varchar(100) character set utf8mb4);
+create table other.hidden (id int);
+create procedure app.two() begin select 1 as a; select 2 as b; end;
+create procedure app.sneaky() sql security definer
+  begin set session transaction read write; insert into app.t (id) values (99); end;
+grant select on app.* to svc_reader;
+grant execute on procedure app.two to svc_reader;
+grant select on app.* to svc_ed25519;
+grant select on app.* to svc_tls;
+grant all on app.* to svc_writer;
+grant all on other.* to svc_writer;
+grant select on app.invoices to svc_narrow;
+"""
+
+
+def available() -> bool:
+    return shutil.which(SERVER, path=_PATH) is not None and shutil.which(INSTALL, path=_PATH) is not None
+
+
+_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
+
+
+class MariaDB:
+    """Runs as an unprivileged user when the tests run as root."""
+
+    def __init__(self, place: Place, authority: Authority, name: str = "mariadb") -> None:
+        self.place = place
+        self.authority = authority
+        self.port = free_port()
+        self.folder = place.folder / name
+        self.socket = self.folder / "socket"
+        self.log = self.folder / "server.log"
+        self.general_log = self.folder / "general.log"
+        self.passwords = {account: place.new_secret(f"{name} password of {account}") for account in ACCOUNTS}
+        self.process: subprocess.Popen[bytes] | None = None
+        self._as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.getuid() == 0 else []
+
+    def create(self) -> None:
+        self.folder.mkdir()
+        certificate, key = self.authority.issue(self.place.folder, self.folder.name)
+        for source, target in ((certificate, "server.crt"), (key, "server.key"), (self.authority.ca, "ca.pem")):
+            shutil.copy(source, self.folder / target)
+        (self.folder / "server.key").chmod(0o600)
+        self._config = self.folder / "my.cnf"
+        self._config.write_text(
+            f"{SETTINGS}port = {self.port}\nsocket = {self.socket}\ndatadir = {self.folder}/data\n"
+            f"ssl_cert = {self.folder}/server.crt\nssl_key = {self.folder}/server.key\nssl_ca = {self.folder}/ca.pem\n"
+            f"general_log_file = {self.general_log}\nlog_error = {self.log}\npid_file = {self.folder}/pid\n"
+        )
+        if self._as_user:
+            for path in (self.folder, *self.folder.iterdir()):
+                shutil.chown(path, "nobody", "nogroup")
+        self.folder.chmod(0o755)
+        self.place.secret_files.add(self.folder / "server.key")
+        install = [INSTALL, f"--defaults-file={self._config}", "--auth-root-authentication-method=normal",
+                   "--skip-test-db"]  # fmt: skip
+        subprocess.run(
+            self._as_user + install, check=True, timeout=120, cwd=self.folder,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.start()
+        with self.admin() as connection, connection.cursor() as cursor:
+            cursor.execute("set global general_log = off")
+            for account, password in self.passwords.items():
+                how = "ed25519 as password" if account == "svc_ed25519" else "mysql_native_password as password"
+                tls = " require ssl" if account == "svc_tls" else ""
+                cursor.execute(f"create user {account}@'127.0.0.1' identified via {how}('{password}'){tls}")
+            for statement in TABLES.split(";\n"):
+                if statement.strip():
+                    cursor.execute(_at_host(statement))
+            cursor.execute("set global general_log = on")
+
+    def start(self) -> None:
+        command = [*self._as_user, shutil.which(SERVER, path=_PATH) or SERVER, f"--defaults-file={self._config}"]
+        self.process = subprocess.Popen(
+            command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        end = time.monotonic() + 60
+        while True:
+            try:
+                self.admin(connect_timeout=5).close()
+                return
+            except pymysql.err.OperationalError:
+                assert self.process.poll() is None, self.log.read_text()[-2000:]
+                assert time.monotonic() < end, "MariaDB does not start"
+                time.sleep(0.1)
+
+    def stop(self) -> None:
+        if self.process is None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+    def admin(self, **more: Any) -> pymysql.Connection[Any]:
+        """The administrator's connection past the bridge."""
+        return pymysql.connect(unix_socket=str(self.socket), user="root", autocommit=True, **more)
+
+    def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        with self.admin() as connection, connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            return list(cursor.fetchall())
+
+    def attributes(self, thread: int) -> dict[str, str]:
+        """Connection attributes of a live session, by its CONNECTION_ID()."""
+        rows = self.ask(
+            "select attr_name, attr_value from performance_schema.session_connect_attrs where processlist_id = %s", thread
+        )
+        return {str(name): str(value) for name, value in rows}
+
+
+def _at_host(statement: str) -> str:
+    for account in ACCOUNTS:
+        if statement.lstrip().startswith("grant") and statement.endswith(f" to {account}"):
+            return f"{statement}@'127.0.0.1'"
+    return statement
