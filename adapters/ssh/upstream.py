@@ -1,0 +1,181 @@
+"""Logging in to the legacy host as the static account: by key, by password, or by the one question that asks for it."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable
+
+from paramiko.ecdsakey import ECDSAKey
+from paramiko.ed25519key import Ed25519Key
+from paramiko.pkey import PKey
+from paramiko.rsakey import RSAKey
+from paramiko.ssh_exception import PasswordRequiredException, SSHException
+
+from adapters.ssh.engine import Engine
+from adapters.ssh.fields import Fields, flag, number, string
+from adapters.ssh.levels import LEVELS, SHA1RSAKey
+from adapters.ssh.wire import WireLeg
+from bridge.adapter import BridgeError, PeerFault, Secret, Stream, TimedOut
+
+SERVICE_REQUEST, SERVICE_ACCEPT = 5, 6
+REQUEST, FAILURE, SUCCESS, BANNER, ANSWER = 50, 51, 52, 53, 60
+INFO_RESPONSE = 61
+MOST_BANNERS = 20
+MOST_QUESTIONS = 3
+MOST_PROMPTS = 1
+SERVICE = "ssh-connection"
+
+KEY_BEGINS = b"-----BEGIN "
+
+
+class LoginRefused(BridgeError):
+    """The host does not take the static account's secret. The words are for ops."""
+
+
+class HostLogin:
+    """One login. ``timeout`` is seconds for each answer of the host."""
+
+    def __init__(self, leg: WireLeg, engine: Engine, user: str, timeout: float, level: str) -> None:
+        self._leg = leg
+        self._engine = engine
+        self._user = user
+        self._timeout = timeout
+        self._level = level
+        self._banners = 0
+        self.words = ""  # what the host said in banners
+
+    async def run(self, secret: Secret, passphrase: Secret) -> None:
+        """Raises LoginRefused, PeerFault, TimedOut, StreamClosed."""
+        self._leg.write(bytes((SERVICE_REQUEST,)) + string("ssh-userauth"))
+        await self._leg.flush()
+        if await self._message() != bytes((SERVICE_ACCEPT,)) + string("ssh-userauth"):
+            raise PeerFault("the host does not offer to log in")
+        if secret.reveal().startswith(KEY_BEGINS):
+            await self._by_key(load_key(secret, passphrase))
+        else:
+            await self._by_password(secret)
+
+    async def _by_key(self, key: PKey) -> None:
+        algorithm, signing = self._algorithm(key)
+        asked = self._request("publickey") + flag(True) + string(algorithm) + string(key.asbytes())
+        signature = signing.sign_ssh_data(string(self._engine.session_id) + asked, algorithm).asbytes()
+        await self._ask(asked + string(signature))
+        answer = await self._message()
+        if answer[0] != SUCCESS:
+            raise LoginRefused(f"the key was refused; the host takes {_methods(answer)}")
+
+    def _algorithm(self, key: PKey) -> tuple[str, PKey]:
+        """RSA keys sign as the host said it verifies (RFC 8308); one that says nothing is as old as the level."""
+        if not isinstance(key, RSAKey):
+            return key.get_name(), key
+        told = self._engine.server_extensions.get("server-sig-algs", b"")
+        listed = (told if isinstance(told, str) else told.decode("ascii", "replace")).split(",")
+        for name in ("rsa-sha2-512", "rsa-sha2-256"):
+            if name in listed:
+                return name, key
+        if LEVELS[self._level].sha1_signatures:
+            return "ssh-rsa", SHA1RSAKey(key=key.key)
+        return "rsa-sha2-256", key
+
+    async def _by_password(self, secret: Secret) -> None:
+        await self._ask(self._request("password") + flag(False) + string(secret.reveal()))
+        answer = await self._message()
+        if answer[0] == SUCCESS:
+            return
+        if answer[0] == ANSWER:
+            raise LoginRefused("the host demands that the password be changed first")
+        if answer[0] == FAILURE and "keyboard-interactive" in _methods(answer) and "password" not in _methods(answer):
+            await self._by_question(secret)
+            return
+        raise LoginRefused(f"the password was refused; the host takes {_methods(answer)}")
+
+    async def _by_question(self, secret: Secret) -> None:
+        await self._ask(self._request("keyboard-interactive") + string("") + string(""))
+        answered = False
+        for _ in range(MOST_QUESTIONS):
+            answer = await self._message()
+            if answer[0] == SUCCESS:
+                return
+            if answer[0] != ANSWER:
+                raise LoginRefused(f"the password was refused; the host takes {_methods(answer)}")
+            fields = Fields(answer, 1)
+            for _text in ("name", "instruction", "language"):
+                fields.string(4096)
+            prompts = fields.number()
+            if prompts > MOST_PROMPTS or (prompts and answered):
+                raise LoginRefused("the host asks for more than the password")
+            self._leg.write(bytes((INFO_RESPONSE,)) + number(prompts) + (string(secret.reveal()) if prompts else b""))
+            await self._leg.flush()
+            answered = answered or bool(prompts)
+        raise LoginRefused("the host asks again and again")
+
+    def _request(self, method: str) -> bytes:
+        return bytes((REQUEST,)) + string(self._user) + string(SERVICE) + string(method)
+
+    async def _ask(self, payload: bytes) -> None:
+        self._leg.write(payload)
+        await self._leg.flush()
+
+    async def _message(self) -> bytes:
+        while True:
+            message = await self._leg.message(self._timeout)
+            if message[0] != BANNER:
+                return message
+            self._banners += 1
+            if self._banners > MOST_BANNERS:
+                raise PeerFault("the host only talks")
+            self.words = Fields(message, 1).string(64 * 1024)[:1024].decode("utf-8", "replace")
+
+
+async def log_in(
+    stream: Stream,
+    engine: Engine,
+    *,
+    user: str,
+    secret: Secret,
+    passphrase: Secret,
+    level: str,
+    timeout: float,
+    clock: Callable[[], float],
+) -> WireLeg:
+    """Negotiates, checks the host's key, exchanges keys, logs in.
+
+    Raises HostKeyRefused, NothingInCommon, LoginRefused, PeerFault, TimedOut, StreamClosed.
+    """
+    leg = await exchanged(stream, engine, timeout=timeout, clock=clock)
+    await HostLogin(leg, engine, user, timeout, level).run(secret, passphrase)
+    return leg
+
+
+async def exchanged(stream: Stream, engine: Engine, *, timeout: float, clock: Callable[[], float]) -> WireLeg:
+    """As far as the host has proven itself: nothing of ours was said yet."""
+    leg, end = WireLeg(stream, engine), clock() + timeout
+    await leg.begin()
+    while not engine.secure:
+        left = end - clock()
+        if left <= 0:
+            raise TimedOut("the host's key exchange took too long")
+        await leg.step(left)
+    return leg
+
+
+def load_key(secret: Secret, passphrase: Secret) -> PKey:
+    """Raises LoginRefused; its words tell nothing of the key."""
+    password = passphrase.reveal().decode("utf-8", "replace") if passphrase else None
+    text = secret.reveal().decode("utf-8", "replace")
+    for kind in (Ed25519Key, ECDSAKey, RSAKey):
+        try:
+            return kind.from_private_key(io.StringIO(text), password)
+        except PasswordRequiredException:
+            raise LoginRefused("the account's private key needs a passphrase") from None
+        except (SSHException, ValueError, IndexError, struct.error, UnicodeError):
+            continue
+    raise LoginRefused("the account's private key cannot be read, or its passphrase is wrong")
+
+
+def _methods(answer: bytes) -> str:
+    if answer[0] != FAILURE:
+        return "nothing"
+    listed = Fields(answer, 1).string(1024).decode("ascii", "replace")
+    return "".join(c for c in listed if c.isalnum() or c in "-,.@")

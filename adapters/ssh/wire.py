@@ -1,0 +1,161 @@
+"""A leg over a stream: what both sides of the bridge do alike, whoever exchanges the keys."""
+
+from __future__ import annotations
+
+import struct
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from typing import Protocol
+
+from twisted.internet.defer import Deferred
+
+from adapters.ssh.fields import string
+from adapters.ssh.leg import Take
+from bridge.adapter import PeerFault, Stream, StreamClosed
+
+DISCONNECT, USERAUTH_REQUEST, CONNECTION = 1, 50, 80
+
+Work = Callable[[], Awaitable[None]]
+"""Something of a key exchange that takes long; nothing else is done with this leg meanwhile."""
+
+
+class Out:
+    """Bytes for the peer; ``closing`` once the other library wants the connection closed."""
+
+    def __init__(self) -> None:
+        self.data: list[bytes] = []
+        self.closing = False
+
+    def write(self, data: bytes) -> None:
+        self.data.append(data)
+
+    def loseConnection(self) -> None:
+        """As Twisted's transports have it."""
+        self.closing = True
+
+    def take(self) -> bytes:
+        data = b"".join(self.data)
+        self.data.clear()
+        return data
+
+
+class Exchange(Protocol):
+    """Negotiation and key exchange without I/O. ``held`` are the bytes that wait for the end of an exchange."""
+
+    out: Out
+    held: int
+    facts: dict[str, str]
+
+    def begin(self) -> None: ...
+
+    def feed(self, data: bytes) -> Iterator[bytes | Work]:
+        """The messages that are not of the key exchange, and work to be awaited before the next. Raises PeerFault."""
+        ...
+
+    def put(self, payload: bytes) -> None:
+        """One message, now or after the exchange that is going on."""
+        ...
+
+    @property
+    def exchanging(self) -> bool: ...
+
+    def rekey_if_due(self) -> None: ...
+
+
+class WireLeg:
+    """Implements ``leg.Leg``; before the login is done, ``message`` gives one message at a time."""
+
+    def __init__(self, stream: Stream, exchange: Exchange) -> None:
+        self.stream = stream
+        self.exchange = exchange
+        self._pending: deque[bytes] = deque()
+        self._unheld: Deferred[None] | None = None
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return self.exchange.facts
+
+    async def begin(self) -> None:
+        self.exchange.begin()
+        await self._send()
+
+    async def message(self, timeout: float) -> bytes:
+        """The next message of the login. Raises TimedOut, PeerFault, StreamClosed."""
+        while not self._pending:
+            await self.step(timeout)
+        return self._pending.popleft()
+
+    async def step(self, timeout: float) -> None:
+        """Takes what comes next; messages of the login wait for ``message``."""
+        data = await self.stream.receive(timeout)
+        if not data:
+            raise StreamClosed("the connection was closed")
+        try:
+            for found in self.exchange.feed(data):
+                if isinstance(found, bytes):
+                    self._pending.append(found)
+                else:
+                    await found()
+        finally:
+            await self._send()
+
+    def write(self, payload: bytes) -> None:
+        self.exchange.put(payload)
+
+    async def flush(self) -> None:
+        await self._send()
+        if self.exchange.held:
+            await self._until_exchanged()
+
+    async def _send(self) -> None:
+        data = self.exchange.out.take()
+        if data:
+            await self.stream.send(data)
+
+    async def _until_exchanged(self) -> None:
+        """The other leg is not read while messages are held back; ``run`` goes on and ends the exchange."""
+        self._unheld = self._unheld or Deferred()
+        waiting: Deferred[None] = Deferred()
+        self._unheld.addBoth(lambda _: waiting.callback(None))
+        await waiting
+
+    async def run(self, take: Take, after: Callable[[], Coroutine[None, None, None]]) -> str:
+        async def chunk(data: bytes) -> None:
+            exchanging = self.exchange.exchanging
+            for found in self.exchange.feed(data):
+                if not isinstance(found, bytes):
+                    await found()
+                elif (waiting := self._given(take, found)) is not None:
+                    await waiting
+            self.exchange.rekey_if_due()
+            await self._send()
+            if exchanging and not self.exchange.exchanging:
+                self._release()
+            await after()
+
+        try:
+            while self._pending:
+                if (waiting := self._given(take, self._pending.popleft())) is not None:
+                    await waiting
+            await after()
+            return await self.stream.each(chunk)
+        except StreamClosed as gone:
+            return str(gone)
+        finally:
+            self._release()
+
+    @staticmethod
+    def _given(take: Take, payload: bytes) -> Coroutine[None, None, None] | None:
+        if payload[0] < CONNECTION:
+            if payload[0] == USERAUTH_REQUEST:
+                return None  # after success they are ignored (RFC 4252 section 5.3)
+            raise PeerFault("a message of the login came after it")
+        return take(payload)
+
+    def _release(self) -> None:
+        unheld, self._unheld = self._unheld, None
+        if unheld is not None:
+            unheld.callback(None)
+
+    def disconnect(self, code: int, text: str) -> None:
+        self.exchange.put(struct.pack("!BI", DISCONNECT, code) + string(text) + string(""))
