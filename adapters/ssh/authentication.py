@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from adapters.ssh.fields import Fields, flag, number, string
 from adapters.ssh.public_keys import NO_LIMITS, Limits, OfferedKey, offered
+from adapters.ssh.refusals import NO_MORE_AUTH_METHODS, rule, spoken
 from adapters.ssh.server import AgentLeg
 from bridge.adapter import (
     BearerToken,
@@ -28,7 +29,6 @@ from bridge.adapter import (
 
 REQUEST, FAILURE, SUCCESS, BANNER, PK_OK = 50, 51, 52, 53, 60
 INFO_REQUEST, INFO_RESPONSE = 60, 61
-NO_MORE_METHODS = 14
 
 ATTEMPTS = 10
 """Signed keys and secrets in one connection: an SSH agent may hold several keys that are not known here."""
@@ -61,8 +61,9 @@ class Methods:
     inherited: bool = False
     banner: str = ""
 
-    def names(self, *, partial: bool) -> str:
-        keys = not partial and (self.certificate or self.key or (self.key_with_token and self.token))
+    def names(self, *, half: bool) -> str:
+        """As RFC 4252 section 5.1 lists them. ``half``: a key was proven, and a token is to follow."""
+        keys = self.certificate or (not half and (self.key or (self.key_with_token and self.token)))
         listed = (["publickey"] if keys else []) + (["keyboard-interactive", "password"] if self.token else [])
         return ",".join(listed)
 
@@ -86,19 +87,20 @@ class Login:
     async def run(self) -> None:
         """Returns when the agent is in. Raises Refused (the last one), PeerFault, TimedOut, StreamClosed."""
         last: Refused | None = None
-        while True:
+        while not self._exhausted():
             payload = await self._message()
             try:
-                done = await self._answered(payload)
+                if await self._answered(payload):
+                    return
             except Refused as refused:
-                last, done = refused, False
+                last = refused
                 await self._refuse(refused)
-            if done:
-                return
-            if self.attempts >= ATTEMPTS or self.questions >= QUESTIONS:
-                self.leg.disconnect(NO_MORE_METHODS, "too many attempts")
-                await self.leg.flush()
-                raise last or PeerFault("too many attempts to log in without a proof")
+        self.leg.disconnect(NO_MORE_AUTH_METHODS, "too many attempts to log in")
+        await self.leg.flush()
+        raise last or PeerFault("too many attempts to log in, none with a proof")
+
+    def _exhausted(self) -> bool:
+        return self.attempts >= ATTEMPTS or self.questions >= QUESTIONS
 
     async def _message(self) -> bytes:
         if self.ahead:
@@ -125,7 +127,7 @@ class Login:
             return await self._password(user, fields)
         if method == "keyboard-interactive" and self.methods.token:
             return await self._interactive(user, fields)
-        if method == "publickey" and "publickey" in self.methods.names(partial=False):
+        if method == "publickey":
             return await self._public_key(user, fields, payload)
         if method == "none" and self.methods.inherited and self.inherited_credential is not None:
             return await self._judged(user, self.inherited_credential, NO_LIMITS)
@@ -163,9 +165,12 @@ class Login:
 
     async def _token(self, user: str, secret: bytes) -> bool:
         confirmed = self.partial[1].thumbprint() if self.partial is not None else ""
-        if len(secret) == CUT_SECRET:
-            self._banner(CUT_TEXT)
-        return await self._judged(user, BearerToken(Secret(secret.strip()), confirmed), NO_LIMITS)
+        try:
+            return await self._judged(user, BearerToken(Secret(secret.strip()), confirmed), NO_LIMITS)
+        except Refused:
+            if len(secret) == CUT_SECRET:
+                self._banner(CUT_TEXT)
+            raise
 
     async def _public_key(self, user: str, fields: Fields, payload: bytes) -> bool:
         signed, algorithm, blob = fields.flag(), fields.name(), fields.string(32 * 1024)
@@ -191,33 +196,41 @@ class Login:
             return await self._judged(user, SSHCertificate(blob), key.limits)
         if self.methods.key:
             return await self._judged(user, SSHPublicKey(blob), NO_LIMITS)
-        self.attempts += 1
         self.partial = (user, key)
         await self._fail(partial=True)
         return False
 
     def _wanted(self, key: OfferedKey) -> bool:
+        """A second plain key is not: OpenSSH begins with its first key again after a partial success."""
         if key.certificate is not None:
             return self.methods.certificate
-        return self.methods.key or (self.methods.key_with_token and self.methods.token)
+        return self.methods.key or (self.methods.key_with_token and self.methods.token and self.partial is None)
 
     async def _judged(self, user: str, credential: Credential, limits: Limits) -> bool:
         self.attempts += 1
         await self.judge(user, credential, limits)
         self.leg.write(bytes((SUCCESS,)))
+        self.leg.exchange.authenticated = True
         await self.leg.flush()
         return True
 
     async def _refuse(self, refused: Refused) -> None:
-        self._banner(str(refused))
+        """Raises it on when no other proof would help, or nobody is there to give one."""
+        self._banner(spoken(refused))
         try:
-            await self._fail()
+            if rule(refused).again:
+                await self._fail()
+                return
+            self.leg.disconnect(rule(refused).code, spoken(refused))
+            await self.leg.flush()
         except StreamClosed:
-            raise refused from None
+            pass
+        raise refused
 
     def _banner(self, text: str) -> None:
         self.leg.write(bytes((BANNER,)) + string(text.rstrip("\n") + "\r\n") + string(""))
 
     async def _fail(self, *, partial: bool = False) -> None:
-        self.leg.write(bytes((FAILURE,)) + string(self.methods.names(partial=partial)) + flag(partial))
+        names = self.methods.names(half=self.partial is not None)
+        self.leg.write(bytes((FAILURE,)) + string(names) + flag(partial))
         await self.leg.flush()

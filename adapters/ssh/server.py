@@ -10,22 +10,20 @@ out of ``AgentLeg``.
 from __future__ import annotations
 
 import struct
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from twisted.conch.ssh.common import NS
-from twisted.conch.ssh.keys import Key
 from twisted.conch.ssh.transport import SSHServerTransport
-from twisted.internet.defer import Deferred
 
-from adapters.ssh.leg import Take
+from adapters.ssh.host_keys import HostKeys
 from adapters.ssh.packets import Keys, Opener, Sealer
-from bridge.adapter import PeerFault, Stream, StreamClosed, TimedOut
+from adapters.ssh.wire import Goodbye, Out, WireLeg
+from bridge.adapter import PeerFault, Stream, TimedOut
 
 DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG, SERVICE_REQUEST, SERVICE_ACCEPT, EXT_INFO = 1, 2, 3, 4, 5, 6, 7
-KEXINIT, NEWKEYS = 20, 21
+KEXINIT, NEWKEYS, KEX_INIT = 20, 21, 30
 PROTOCOL_ERROR, KEY_EXCHANGE_FAILED, SERVICE_NOT_AVAILABLE, BY_APPLICATION = 2, 3, 7, 11
 
 VERSION = b"SSH-2.0-idbridge"
@@ -51,25 +49,6 @@ SIGNATURES = (
 STRICT_CLIENT, STRICT_SERVER = b"kex-strict-c-v00@openssh.com", b"kex-strict-s-v00@openssh.com"
 
 
-class _Out:
-    """What Conch takes for its transport."""
-
-    def __init__(self) -> None:
-        self.data: list[bytes] = []
-        self.closing = False
-
-    def write(self, data: bytes) -> None:
-        self.data.append(data)
-
-    def loseConnection(self) -> None:
-        self.closing = True
-
-    def take(self) -> bytes:
-        data = b"".join(self.data)
-        self.data.clear()
-        return data
-
-
 class _NextKeys:
     """Stands where Conch keeps its ciphers; ``setKeys`` has Conch's signature."""
 
@@ -87,11 +66,11 @@ class _NextKeys:
 
 
 class _Factory:
-    """Gives Conch the host keys, by the name of their algorithm."""
+    """Gives Conch the host keys, by their format."""
 
-    def __init__(self, keys: Mapping[bytes, Key]) -> None:
-        self.privateKeys = keys
-        self.publicKeys = {name: key.public() for name, key in keys.items()}  # type: ignore[no-untyped-call]
+    def __init__(self, host_keys: HostKeys) -> None:
+        self.privateKeys = host_keys.keys
+        self.publicKeys = {kind: key.public() for kind, key in host_keys.keys.items()}  # type: ignore[no-untyped-call]
 
 
 class Exchange(SSHServerTransport):
@@ -107,12 +86,14 @@ class Exchange(SSHServerTransport):
     nextEncryptions: Any
     _blockedByKeyExchange: Any
 
-    def __init__(self, host_keys: Mapping[bytes, Key], seconds: Callable[[], float]) -> None:
-        self.out = self.transport = _Out()
+    def __init__(self, host_keys: HostKeys, seconds: Callable[[], float]) -> None:
+        self.out = self.transport = Out()
         self.factory = _Factory(host_keys)
-        self.supportedPublicKeys = list(host_keys)
+        self.supportedPublicKeys = host_keys.algorithms
         self.strict = False
         self.secure = False  # the first exchange is done
+        self.authenticated = False
+        self._awaited = KEXINIT  # the next message of the exchange: KEXINIT, KEX_INIT or NEWKEYS
         self.held = 0
         self.facts: dict[str, str] = {}
         self._opener, self._sealer = Opener(), Sealer()
@@ -153,19 +134,18 @@ class Exchange(SSHServerTransport):
     # -- in
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Raises PeerFault; what is to be told to the peer was put then."""
+        """Messages of authentication and of the connection. Raises PeerFault, and Goodbye for SSH_MSG_DISCONNECT."""
         if not self.gotVersion:
             data = self._version(data)
             if not self.gotVersion:
                 return
         for payload in self._opener.feed(data):
             message = payload[0]
-            if self._is_ours(message):
-                self._dispatch(message, payload[1:])
-                if self.out.closing:
-                    raise PeerFault("the key exchange failed")
-            else:
+            if self.secure and (message >= 50 or message in (SERVICE_REQUEST, SERVICE_ACCEPT)):
                 yield payload
+            else:
+                self._check_phase(message)
+                self._dispatch(message, payload[1:])
 
     def _version(self, data: bytes) -> bytes:
         """What follows the line. A client says nothing before it (section 4.2)."""
@@ -182,63 +162,64 @@ class Exchange(SSHServerTransport):
         self.facts["software"] = line.partition(b"-")[2].partition(b"-")[2].decode()
         return rest
 
-    def _is_ours(self, message: int) -> bool:
-        """Filters by phase; False for messages of authentication and of the connection."""
-        if self.sessionID is None or not self.secure:
-            first = self._opener.sequence == 1
-            if self.strict or first:  # nothing but the exchange itself
-                allowed = message == KEXINIT if first else message in (KEXINIT, NEWKEYS) or 30 <= message <= 49
-            else:
-                allowed = message in (DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG, KEXINIT, NEWKEYS) or 30 <= message <= 49
-            if not allowed and message != DISCONNECT:
-                raise PeerFault("a message came before the key exchange was done")
-            return True
-        return not (SERVICE_REQUEST <= message <= SERVICE_ACCEPT or message >= 50)
+    def _check_phase(self, message: int) -> None:
+        """Until the first exchange is done there is nothing but it; with strict key exchange not even IGNORE."""
+        if self.secure or message == DISCONNECT:
+            return
+        if self._opener.sequence == 1:
+            allowed = message == KEXINIT
+        else:
+            allowed = KEXINIT <= message <= 49 or (not self.strict and message in (IGNORE, UNIMPLEMENTED, DEBUG))
+        if not allowed:
+            raise PeerFault("a message came before the key exchange was done")
 
     def _dispatch(self, message: int, rest: bytes) -> None:
         try:
             if message == DISCONNECT:
-                raise StreamClosed("the client has disconnected")
-            if message == KEXINIT:
-                self._kexinit(rest)
-            elif message == NEWKEYS:
-                self._newkeys(rest)
-            elif 30 <= message <= 49:
+                raise Goodbye("the client has disconnected")
+            if KEXINIT <= message <= 49:
                 self._exchange(message, rest)
             elif message not in (IGNORE, UNIMPLEMENTED, DEBUG, EXT_INFO):
                 self.put(struct.pack("!BI", UNIMPLEMENTED, (self._opener.sequence - 1) % 2**32))
-        except (struct.error, IndexError, ValueError, KeyError, TypeError, UnsupportedAlgorithm):
+        except (struct.error, IndexError, ValueError, KeyError, TypeError, AssertionError, UnsupportedAlgorithm):
             raise PeerFault("a message of the key exchange is malformed") from None
-
-    def _kexinit(self, rest: bytes) -> None:
-        if self._keyExchangeState == self._KEY_EXCHANGE_PROGRESSING:
-            raise PeerFault("a key exchange was begun within one")
-        self.ssh_KEXINIT(rest)
         if self.out.closing:
-            raise PeerFault("no algorithms in common")
-        if not self.secure:
-            self.strict = STRICT_CLIENT in self.otherKexInitPayload
-            if self.strict and self._opener.sequence != 1:
-                raise PeerFault("a message came before the key exchange")
-        if self.kexAlg == STRICT_SERVER:
-            raise PeerFault("no algorithms in common")
-        self.nextEncryptions = _NextKeys(self.nextEncryptions)
-        self.facts |= {
-            "kex": self.kexAlg.decode(), "host_key": self.keyAlg.decode(),
-            "cipher": self.nextEncryptions.in_names[0],
-        }  # fmt: skip
-        if "gcm" not in self.facts["cipher"]:
-            self.facts["mac"] = self.nextEncryptions.in_names[1]
+            raise PeerFault("the key exchange failed")
 
     def _exchange(self, message: int, rest: bytes) -> None:
-        if message != 30 or self._keyExchangeState != self._KEY_EXCHANGE_PROGRESSING:
-            raise PeerFault("a message of another key exchange")
-        self.ssh_KEX_DH_GEX_REQUEST_OLD(rest)  # Conch's name for message 30 of every method
+        if self.ignoreNextPacket:  # the client guessed the method, and wrongly (section 7)
+            self.ignoreNextPacket = 0
+        elif message != self._awaited:
+            raise PeerFault("a message of the key exchange came out of turn")
+        elif message == KEXINIT:
+            self._kexinit(rest)
+        elif message == KEX_INIT:
+            self.ssh_KEX_DH_GEX_REQUEST_OLD(rest)  # Conch's name for message 30 of every method
+        else:
+            self._newkeys(rest)
+
+    def _kexinit(self, rest: bytes) -> None:
+        if self.secure and not self.authenticated:
+            raise PeerFault("a new key exchange came before the login")
+        self.ssh_KEXINIT(rest)
+        if self.out.closing:
+            return
+        if self.kexAlg == STRICT_SERVER:
+            raise PeerFault("no algorithms in common")
+        self._keyExchangeState = self._KEY_EXCHANGE_PROGRESSING
+        self._awaited = KEX_INIT
+        if not self.secure:
+            self.strict = STRICT_CLIENT in self.otherKexInitPayload
+        keys = self.nextEncryptions = _NextKeys(self.nextEncryptions)
+        cipher, mac = keys.in_names
+        self.facts |= {"kex": self.kexAlg.decode(), "host_key": self.keyAlg.decode(), "cipher": cipher}
+        self.facts["mac"] = "" if "gcm" in cipher else mac
 
     def _keySetup(self, sharedSecret: bytes, exchangeHash: bytes) -> None:
         first = self.sessionID is None
         super(SSHServerTransport, self)._keySetup(sharedSecret, exchangeHash)  # sends NEWKEYS
         self._sealer.take_keys(self.nextEncryptions.outgoing, restart=self.strict)
+        self._awaited = NEWKEYS
         if first and self._peerSupportsExtensions:  # the next packet after our first NEWKEYS (RFC 8308 section 2.4)
             algorithms = ",".join((*SIGNATURES, *(f"{name}-cert-v01@openssh.com" for name in SIGNATURES)))
             self.out.data.append(
@@ -246,10 +227,11 @@ class Exchange(SSHServerTransport):
             )
 
     def _newkeys(self, rest: bytes) -> None:
-        if rest or not isinstance(self.nextEncryptions, _NextKeys) or not hasattr(self.nextEncryptions, "incoming"):
-            raise PeerFault("NEWKEYS came before its exchange was done")
+        if rest:
+            raise PeerFault("NEWKEYS has no fields")
         self._opener.take_keys(self.nextEncryptions.incoming, restart=self.strict)
         self.nextEncryptions = None
+        self._awaited = KEXINIT
         self.secure = True
         self._keys_since = self._seconds()
         self._keyExchangeState = self._KEY_EXCHANGE_NONE
@@ -263,18 +245,13 @@ def _while_exchanging(message: int) -> bool:
     return message in (DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG) or KEXINIT <= message <= 49
 
 
-class AgentLeg:
-    """Implements ``leg.Leg`` over a ``Stream``; before the login is done, ``message`` gives one message at a time."""
+class AgentLeg(WireLeg):
+    """``exchange`` is an ``Exchange``."""
 
-    def __init__(self, stream: Stream, host_keys: Mapping[bytes, Key], seconds: Callable[[], float]) -> None:
-        self.stream = stream
-        self.exchange = Exchange(host_keys, seconds)
-        self._pending: deque[bytes] = deque()
-        self._unheld: Deferred[None] | None = None
+    exchange: Exchange
 
-    @property
-    def facts(self) -> Mapping[str, str]:
-        return self.exchange.facts
+    def __init__(self, stream: Stream, host_keys: HostKeys, seconds: Callable[[], float]) -> None:
+        super().__init__(stream, Exchange(host_keys, seconds))
 
     @property
     def session_id(self) -> bytes:
@@ -282,81 +259,13 @@ class AgentLeg:
         assert identifier is not None
         return identifier
 
-    async def begin(self) -> None:
-        self.exchange.begin()
-        await self.flush()
-
-    async def message(self, timeout: float) -> bytes:
-        """The next message of authentication. Raises TimedOut, PeerFault, StreamClosed."""
-        while not self._pending:
-            data = await self.stream.receive(timeout)
-            if not data:
-                raise StreamClosed("the client has gone")
-            try:
-                self._pending.extend(self.exchange.feed(data))
-            finally:
-                await self.flush()
-        return self._pending.popleft()
-
-    def write(self, payload: bytes) -> None:
-        self.exchange.put(payload)
-
-    async def flush(self) -> None:
-        data = self.exchange.out.take()
-        if data:
-            await self.stream.send(data)
-        if self.exchange.held:
-            await self._until_exchanged()
-
-    async def _until_exchanged(self) -> None:
-        """The other leg is not read while messages are held back; ``run`` goes on and ends the exchange."""
-        self._unheld = self._unheld or Deferred()
-        waiting: Deferred[None] = Deferred()
-        self._unheld.addBoth(lambda _: waiting.callback(None))
-        await waiting
-
-    async def run(self, take: Take, after: Callable[[], Coroutine[Any, Any, None]]) -> str:
-        async def chunk(data: bytes) -> None:
-            exchanging = self.exchange.exchanging
-            for payload in self.exchange.feed(data) if data else ():
-                await self._given(take, payload)
-            self.exchange.rekey_if_due()
-            out = self.exchange.out.take()
-            if out:
-                await self.stream.send(out)
-            if exchanging and not self.exchange.exchanging:
-                self._release()
-            await after()
-
-        try:
-            while self._pending:
-                await self._given(take, self._pending.popleft())
-            await after()
-            return await self.stream.each(chunk)
-        except StreamClosed as gone:
-            return str(gone)
-        finally:
-            self._release()
-
-    async def _given(self, take: Take, payload: bytes) -> None:
-        if payload[0] < 80:
-            raise PeerFault("a message of the login came after it")
-        waiting = take(payload)
-        if waiting is not None:
-            await waiting
-
-    def _release(self) -> None:
-        unheld, self._unheld = self._unheld, None
-        if unheld is not None:
-            unheld.callback(None)
-
     def disconnect(self, code: int, text: str) -> None:
-        self.exchange.put(struct.pack("!BI", DISCONNECT, code) + NS(text.encode()) + NS(b""))
+        """Nothing to who is no SSH client, or was told by Conch already."""
+        if self.exchange.gotVersion and not self.exchange.out.closing:
+            super().disconnect(code, text)
 
 
-async def accept(
-    stream: Stream, host_keys: Mapping[bytes, Key], *, timeout: float, seconds: Callable[[], float]
-) -> AgentLeg:
+async def accept(stream: Stream, host_keys: HostKeys, *, timeout: float, seconds: Callable[[], float]) -> AgentLeg:
     """A leg whose first key exchange is done and which asks for the service ssh-userauth, which is granted.
 
     Raises PeerFault, TimedOut, StreamClosed; the peer was told.

@@ -19,6 +19,10 @@ Work = Callable[[], Awaitable[None]]
 """Something of a key exchange that takes long; nothing else is done with this leg meanwhile."""
 
 
+class Goodbye(StreamClosed):
+    """The peer sent SSH_MSG_DISCONNECT."""
+
+
 class Out:
     """Bytes for the peer; ``closing`` once the other library wants the connection closed."""
 
@@ -49,7 +53,10 @@ class Exchange(Protocol):
     def begin(self) -> None: ...
 
     def feed(self, data: bytes) -> Iterator[bytes | Work]:
-        """The messages that are not of the key exchange, and work to be awaited before the next. Raises PeerFault."""
+        """The messages that are not of the key exchange, and work to be awaited before the next.
+
+        Raises PeerFault, and Goodbye.
+        """
         ...
 
     def put(self, payload: bytes) -> None:
@@ -69,7 +76,8 @@ class WireLeg:
         self.stream = stream
         self.exchange = exchange
         self._pending: deque[bytes] = deque()
-        self._unheld: Deferred[None] | None = None
+        self._unheld: list[Deferred[None]] = []
+        self._busy = True  # until ``run`` reads
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -104,7 +112,7 @@ class WireLeg:
 
     async def flush(self) -> None:
         await self._send()
-        if self.exchange.held:
+        if self.exchange.held and not self._busy:
             await self._until_exchanged()
 
     async def _send(self) -> None:
@@ -113,35 +121,43 @@ class WireLeg:
             await self.stream.send(data)
 
     async def _until_exchanged(self) -> None:
-        """The other leg is not read while messages are held back; ``run`` goes on and ends the exchange."""
-        self._unheld = self._unheld or Deferred()
+        """So that the other leg is not read while messages are held back; ``run`` goes on and ends the exchange.
+
+        Not while this leg's own ``run`` is busy: it may wait for the other leg's exchange, as the other for this one's.
+        """
         waiting: Deferred[None] = Deferred()
-        self._unheld.addBoth(lambda _: waiting.callback(None))
+        self._unheld.append(waiting)
         await waiting
 
     async def run(self, take: Take, after: Callable[[], Coroutine[None, None, None]]) -> str:
         async def chunk(data: bytes) -> None:
-            exchanging = self.exchange.exchanging
-            for found in self.exchange.feed(data):
-                if not isinstance(found, bytes):
-                    await found()
-                elif (waiting := self._given(take, found)) is not None:
-                    await waiting
-            self.exchange.rekey_if_due()
-            await self._send()
-            if exchanging and not self.exchange.exchanging:
-                self._release()
-            await after()
+            self._busy = True
+            try:
+                for found in self.exchange.feed(data):
+                    if not isinstance(found, bytes):
+                        await found()
+                    elif (waiting := self._given(take, found)) is not None:
+                        await waiting
+                self.exchange.rekey_if_due()
+                await self._send()
+                if not self.exchange.exchanging:
+                    self._release()
+                await after()
+            finally:
+                self._busy = False
 
         try:
             while self._pending:
                 if (waiting := self._given(take, self._pending.popleft())) is not None:
                     await waiting
             await after()
+            self._busy = False
             return await self.stream.each(chunk)
-        except StreamClosed as gone:
-            return str(gone)
+        except Goodbye:
+            await after()
+            return ""
         finally:
+            self._busy = True
             self._release()
 
     @staticmethod
@@ -153,9 +169,9 @@ class WireLeg:
         return take(payload)
 
     def _release(self) -> None:
-        unheld, self._unheld = self._unheld, None
-        if unheld is not None:
-            unheld.callback(None)
+        waiting, self._unheld = self._unheld, []
+        for one in waiting:
+            one.callback(None)
 
     def disconnect(self, code: int, text: str) -> None:
         self.exchange.put(struct.pack("!BI", DISCONNECT, code) + string(text) + string(""))
