@@ -24,6 +24,7 @@ from bridge.adapter import BridgeError, PeerFault, StreamClosed
 
 DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG, EXT_INFO, KEXINIT, NEWKEYS = 1, 2, 3, 4, 7, 20, 21
 
+CERTIFICATE = "-cert-v01@openssh.com"
 VERSION = "SSH-2.0-idbridge"
 LONGEST_LINE = 255
 MOST_LINES = 50
@@ -82,7 +83,7 @@ class Engine(Transport):  # type: ignore[misc]
         super().__init__(_NoSocket(), packetizer_class=lambda sock: _Packets(self._sealer, self.out))
         chosen = LEVELS[level]
         self._preferred_kex, self._preferred_ciphers, self._preferred_macs = chosen.kex, chosen.ciphers, chosen.macs
-        self._preferred_keys = tuple(name for name in chosen.host_keys if name in pinned)
+        self._preferred_keys = tuple(name for name in pinned if name.removesuffix(CERTIFICATE) in chosen.host_keys)
         self._kex_info, self._key_info = exchanges(level), host_key_classes(level)
         self.local_version = VERSION
         self.active = True
@@ -218,7 +219,7 @@ class Engine(Transport):  # type: ignore[misc]
             raise HostKeyRefused("the host changed its key within a connection")
         self._check(host_key)
         named = Fields(sig).name()
-        if named != self.host_key_type:  # paramiko takes any that the class of the key knows
+        if named != self.host_key_type.removesuffix(CERTIFICATE):  # paramiko takes any that the class of the key knows
             raise HostKeyRefused("the host signed with another algorithm than was agreed on")
         super()._verify_key(host_key, sig)
         self.host_key_blob = host_key

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 from paramiko.ecdsakey import ECDSAKey
 from paramiko.ed25519key import Ed25519Key
@@ -12,11 +14,13 @@ from paramiko.pkey import PKey
 from paramiko.rsakey import RSAKey
 from paramiko.ssh_exception import PasswordRequiredException, SSHException
 
-from adapters.ssh.engine import Engine
+from adapters.ssh.engine import Deferring, Engine, HostKeyRefused
 from adapters.ssh.fields import Fields, flag, number, string
+from adapters.ssh.known_hosts import KnownHostsDamaged, Line, Pins, host_name, parse
 from adapters.ssh.levels import LEVELS, SHA1RSAKey
+from adapters.ssh.options import Options
 from adapters.ssh.wire import WireLeg
-from bridge.adapter import BridgeError, PeerFault, Secret, Stream, TimedOut
+from bridge.adapter import BridgeError, Login, PeerFault, Secret, Stream, TimedOut
 
 SERVICE_REQUEST, SERVICE_ACCEPT = 5, 6
 REQUEST, FAILURE, SUCCESS, BANNER, ANSWER = 50, 51, 52, 53, 60
@@ -31,6 +35,14 @@ KEY_BEGINS = b"-----BEGIN "
 
 class LoginRefused(BridgeError):
     """The host does not take the static account's secret. The words are for ops."""
+
+
+class HostLeg(WireLeg):
+    """``engine`` knows the host's key."""
+
+    def __init__(self, stream: Stream, engine: Engine) -> None:
+        super().__init__(stream, engine)
+        self.engine = engine
 
 
 class HostLogin:
@@ -130,27 +142,53 @@ class HostLogin:
 
 async def log_in(
     stream: Stream,
-    engine: Engine,
     *,
-    user: str,
-    secret: Secret,
-    passphrase: Secret,
-    level: str,
+    login: Login,
+    options: Options,
+    host: str,
     timeout: float,
+    deferring: Deferring,
     clock: Callable[[], float],
-) -> WireLeg:
-    """Negotiates, checks the host's key, exchanges keys, logs in.
+) -> HostLeg:
+    """Negotiates, checks the host's key, exchanges keys, logs in. ``host`` is the name under which its key is pinned.
 
     Raises HostKeyRefused, NothingInCommon, LoginRefused, PeerFault, TimedOut, StreamClosed.
     """
+    pins = await deferring(in_thread_pins, options, host, stream.peer.port)
+    if not pins:
+        raise HostKeyRefused(f"no key of {host_name(host, stream.peer.port)} is pinned; see idbridge ssh trust")
+    engine = Engine(options.level, pins.algorithms(), pins.check, deferring=deferring, seconds=clock)
     leg = await exchanged(stream, engine, timeout=timeout, clock=clock)
-    await HostLogin(leg, engine, user, timeout, level).run(secret, passphrase)
+    await HostLogin(leg, engine, login.user, timeout, options.level).run(login.secret, login.passphrase)
     return leg
 
 
-async def exchanged(stream: Stream, engine: Engine, *, timeout: float, clock: Callable[[], float]) -> WireLeg:
+def in_thread_pins(options: Options, host: str, port: int) -> Pins:
+    """Reads the files each time, so that a key that was pinned just now counts. Raises HostKeyRefused."""
+    lines: list[Line] = []
+    if options.known_hosts:
+        try:
+            lines = parse(Path(options.known_hosts).read_text("utf-8"))
+        except (OSError, KnownHostsDamaged, UnicodeDecodeError) as error:
+            raise HostKeyRefused(f"{options.known_hosts}: {error}") from None
+    authorities = [line.key for line in parse("\n".join(f"* {one}" for one in options.host_ca))]
+    name = host_name(host, port)
+    return Pins(name, lines, fingerprints=options.fingerprints, authorities=authorities, now=time.time)
+
+
+async def scan(
+    stream: Stream, options: Options, algorithm: str, *, timeout: float, deferring: Deferring,
+    clock: Callable[[], float],
+) -> bytes:  # fmt: skip
+    """The host's key of one kind, proven and not trusted; nothing of ours is said. Raises as ``log_in``."""
+    engine = Engine(options.level, (algorithm,), lambda key: None, deferring=deferring, seconds=clock)
+    await exchanged(stream, engine, timeout=timeout, clock=clock)
+    return engine.host_key_blob
+
+
+async def exchanged(stream: Stream, engine: Engine, *, timeout: float, clock: Callable[[], float]) -> HostLeg:
     """As far as the host has proven itself: nothing of ours was said yet."""
-    leg, end = WireLeg(stream, engine), clock() + timeout
+    leg, end = HostLeg(stream, engine), clock() + timeout
     await leg.begin()
     while not engine.secure:
         left = end - clock()

@@ -21,15 +21,17 @@ AdapterOptions = Any
 class SystemFacts:
     """The legacy system a door leads to, as far as an adapter needs to know it.
 
-    ``tls`` is the listener's own certificate (None: TLS is not configured). ``hosts`` are the names or patterns of the
-    hosts of a fleet, among which ``AdmissionRequest.target["host"]`` chooses (empty: one host). ``folder`` is a private
-    directory that is there for the adapter's own keys. Times are seconds.
+    ``tls`` is the listener's own certificate (None: TLS is not configured). ``host`` is the legacy host as configured,
+    a name or an address; ``hosts`` are the names or patterns of a fleet's, among which
+    ``AdmissionRequest.target["host"]`` chooses. ``folder`` is a private directory that is there for the adapter's own
+    keys. Times are seconds.
     """
 
     name: str
     options: AdapterOptions
     statements: StatementLogging = StatementLogging.REDACTED
     tls: TLSSettings | None = None
+    host: str = ""
     hosts: tuple[str, ...] = ()
     folder: str = ""
     hello_timeout: float = 10.0

@@ -158,6 +158,7 @@ def system_facts(config: Config, name: str, tls: Any) -> SystemFacts:
         options=system.options,
         statements=system.statements,
         tls=tls,
+        host=system.upstream.host or "",
         hosts=system.upstream.hosts,
         folder=str(config.bridge.state / "systems" / name),
         hello_timeout=config.limits.hello,
