@@ -16,7 +16,7 @@ DEFAULT_ACCOUNT = "agent"
 
 LONGEST = 320  # 64 for the account, 253 for a host (RFC 1035), and the separator
 
-_ACCOUNT = re.compile(r"[^\x00-\x20\x7f+@%:/,#|]{1,64}")
+_ACCOUNT = re.compile(r"[^\x00-\x20\x7f+%:/,#|]{1,64}")
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|[0-9A-Fa-f:.]{2,45}")
 
 
@@ -27,17 +27,14 @@ class Wish(NamedTuple):
     host: str
 
 
-def read_wish(user: str) -> Wish:
-    """Raises PeerFault for what no account and host are named."""
-    if len(user) > LONGEST:
-        raise PeerFault("the user name is too long")
-    account, separator, host = _split(user)
-    if not _ACCOUNT.fullmatch(account) or (separator and not _HOST.fullmatch(host)):
+def read_wish(user: str, *, fleet: bool) -> Wish:
+    """Only the user names of a ``fleet`` name a host. Raises PeerFault for what is no account or no host."""
+    account, separator, host = _split(user) if fleet else (user, "", "")
+    if len(user) > LONGEST or not _ACCOUNT.fullmatch(account) or (separator and not _HOST.fullmatch(host)):
         raise PeerFault("the user name is an account, account+host or account@host")
     return Wish(None if account == DEFAULT_ACCOUNT else account, host.lower())
 
 
 def _split(user: str) -> tuple[str, str, str]:
-    separator = "+" if "+" in user else "@"
-    account, found, host = user.rpartition(separator)
+    account, found, host = user.rpartition("+" if "+" in user else "@")
     return (account, found, host) if found else (user, "", "")
