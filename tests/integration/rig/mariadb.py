@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -73,6 +72,7 @@ class MariaDB:
         self.log = self.folder / "server.log"
         self.general_log = self.folder / "general.log"
         self.passwords = {account: place.new_secret(f"{name} password of {account}") for account in ACCOUNTS}
+        self._config = self.folder / "my.cnf"
         self.process: subprocess.Popen[bytes] | None = None
         self._as_user = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"] if os.getuid() == 0 else []
 
@@ -82,7 +82,6 @@ class MariaDB:
         for source, target in ((certificate, "server.crt"), (key, "server.key"), (self.authority.ca, "ca.pem")):
             shutil.copy(source, self.folder / target)
         (self.folder / "server.key").chmod(0o600)
-        self._config = self.folder / "my.cnf"
         self._config.write_text(
             f"{SETTINGS}port = {self.port}\nsocket = {self.socket}\ndatadir = {self.folder}/data\n"
             f"ssl_cert = {self.folder}/server.crt\nssl_key = {self.folder}/server.key\nssl_ca = {self.folder}/ca.pem\n"
@@ -148,9 +147,8 @@ class MariaDB:
 
     def attributes(self, thread: int) -> dict[str, str]:
         """Connection attributes of a live session, by its CONNECTION_ID()."""
-        rows = self.ask(
-            "select attr_name, attr_value from performance_schema.session_connect_attrs where processlist_id = %s", thread
-        )
+        table = "performance_schema.session_connect_attrs"
+        rows = self.ask(f"select attr_name, attr_value from {table} where processlist_id = %s", thread)
         return {str(name): str(value) for name, value in rows}
 
 
