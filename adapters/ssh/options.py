@@ -58,6 +58,10 @@ class Options(BaseModel):
     environment: tuple[str, ...] = Field(
         default=(), description="Variables that are passed on beside LANG and LC_*; `*` at the end matches the rest."
     )
+    read_commands: tuple[str, ...] = Field(
+        default=("true", "id", "whoami", "hostname", "uptime", "pwd"),
+        description="Commands that count as reading, whole lines, `*` matches anything; all others count as writing.",
+    )
     exec_only: bool = Field(default=False, description="Commands and file transfers only, no interactive shell.")
     forwarding: bool = Field(
         default=False,
