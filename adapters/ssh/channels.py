@@ -1,0 +1,79 @@
+"""What the relay remembers of a channel, and the order of answers. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from adapters.ssh.codec import Terminal
+from bridge.adapter import Permit
+
+
+class Answers:
+    """Requests are answered in the order in which they were asked (RFC 4254 sections 4 and 5.4), those that the bridge
+    answers as well as those that the host does."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[bytes | None] = deque()
+
+    def asked_host(self) -> None:
+        self._waiting.append(None)
+
+    def ours(self, payload: bytes) -> list[bytes]:
+        """The bridge's own answer: at once, or when the host has given those before it."""
+        if not self._waiting:
+            return [payload]
+        self._waiting.append(payload)
+        return []
+
+    def from_host(self, payload: bytes) -> list[bytes]:
+        """The host's answer and ours that waited behind it; nothing for an answer that nobody waits for."""
+        first = self._waiting.popleft() if self._waiting else b""
+        if first is not None:
+            if first:
+                self._waiting.appendleft(first)
+            return []
+        given = [payload]
+        while self._waiting:
+            own = self._waiting.popleft()
+            if own is None:
+                self._waiting.appendleft(None)
+                break
+            given.append(own)
+        return given
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
+@dataclass(slots=True, eq=False)
+class Channel:
+    """``agent`` and ``host`` are the numbers that each side gave it; None until it is told.
+
+    ``window`` is what the agent still takes; ``debt`` what the bridge has said in the host's place, of which the host
+    does not know. ``permits`` are told an outcome when the channel ends.
+    """
+
+    kind: str
+    agent: int | None = None
+    host: int | None = None
+    window: int = 0
+    debt: int = 0
+    answers: Answers = field(default_factory=Answers)
+    permits: list[Permit] = field(default_factory=list)
+    started: bool = False  # a command, shell or subsystem was asked for
+    refused: bool = False  # the bridge has ended it towards the agent
+    environment: int = 0
+    terminal: Terminal | None = None
+    recorder: Any = None
+    tap: Any = None
+    sent: int = 0  # bytes from the agent
+    received: int = 0  # bytes from the host
+    status: str = ""  # exit status or signal
+    closed_by_agent: bool = False
+    closed_by_host: bool = False
+
+    @property
+    def over(self) -> bool:
+        return self.closed_by_agent and self.closed_by_host

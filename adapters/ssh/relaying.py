@@ -1,0 +1,514 @@
+"""From the login to the end: messages between the agent's leg and the host's, with a gate in front of each request.
+
+Two pumps, each one direction. A pump takes one message, perhaps waits for a permit, writes to the other leg, and after
+each chunk waits until the other leg has taken it: order and bounded memory follow from that alone.
+
+What the bridge refuses inside a channel it answers like a host would: the request succeeds, one line on stderr says
+why, and the channel ends with exit status 126. A client shows that line; of a failed request it would show nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+from adapters.ssh import codec, operations
+from adapters.ssh.channels import Answers, Channel
+from adapters.ssh.codec import Asked, Confirmation, Opening, Terminal
+from adapters.ssh.environment import allowed, stamps
+from adapters.ssh.fields import Fields, string
+from adapters.ssh.leg import Leg
+from adapters.ssh.options import Options
+from adapters.ssh.public_keys import NO_LIMITS, Limits
+from adapters.ssh.recording import Screen
+from adapters.ssh.sftp import SFTPTap
+from bridge.adapter import (
+    Admission,
+    Operation,
+    Outcome,
+    PeerFault,
+    Reason,
+    Refused,
+    Result,
+    Stream,
+    SystemFacts,
+)
+from bridge.adapter.relay import relay as both_ways
+
+NOT_EXECUTABLE = 126
+"""The exit status of a command that may not be run, as shells give it."""
+
+MOST_VARIABLES = 64
+LONGEST_VARIABLE = 8 * 1024
+RESERVE = 64 * 1024
+"""Of the agent's window, kept from the host: the bridge's own answers (SFTP refusals) go into it."""
+
+SSH_PORT = 22
+BY_APPLICATION = 11
+NO_MORE_SESSIONS = "no-more-sessions@openssh.com"
+
+
+async def relay(
+    agent: Leg,
+    host: Leg,
+    admission: Admission,
+    system: SystemFacts,
+    options: Options,
+    *,
+    limits: Limits = NO_LIMITS,
+) -> None:
+    """Until one side has gone. Raises what the legs and the gate raise; every permit has its outcome then."""
+    session = Relay(agent, host, admission, system, options, limits)
+
+    async def goodbye() -> None:
+        host.disconnect(BY_APPLICATION, "the agent has gone")
+        await host.flush()
+        await host.stream.close()  # type: ignore[attr-defined]
+
+    try:
+        await both_ways(
+            _source(agent, session.from_agent, host.flush),
+            _source(host, session.from_host, agent.flush),
+            to_upstream=_nothing,
+            to_client=_nothing,
+            on_client_eof=goodbye,
+        )
+    finally:
+        session.end()
+
+
+class _Source:
+    """A leg where the shared relay expects a stream: ``each`` runs it."""
+
+    def __init__(self, run: Callable[[], Awaitable[str]]) -> None:
+        self._run = run
+
+    async def each(self, pump: object) -> str:
+        return await self._run()
+
+    async def send_eof(self) -> None:
+        """Not asked for: ``on_client_eof`` is given."""
+
+
+def _source(leg: Leg, take: Any, after: Any) -> Stream:
+    source: Any = _Source(lambda: leg.run(take, after))
+    stream: Stream = source
+    return stream
+
+
+async def _nothing(data: bytes) -> None:
+    """The legs write by themselves."""
+
+
+class Relay:
+    """One session's channels. ``from_agent`` and ``from_host`` take a message each; what must wait is a coroutine."""
+
+    def __init__(
+        self, agent: Leg, host: Leg, admission: Admission, system: SystemFacts, options: Options, limits: Limits
+    ) -> None:
+        self._agent = agent
+        self._host = host
+        self._admission = admission
+        self._system = system
+        self._options = options
+        self._limits = limits
+        self._by_agent: dict[int, Channel] = {}  # by the agent's number: what the host's messages name
+        self._by_host: dict[int, Channel] = {}
+        self._global = Answers()
+        self._no_more_sessions = False
+
+    # -- from the agent
+
+    def from_agent(self, payload: bytes) -> Any:
+        message = payload[0]
+        if message == codec.DATA:
+            channel = self._of_agent(payload)
+            if channel is None or channel.refused:
+                return None
+            channel.sent += len(payload) - 9
+            if channel.tap is not None:
+                return channel.tap.from_agent(payload)
+            self._host.write(payload)
+            return None
+        if message == codec.CHANNEL_REQUEST:
+            return self._requested(payload)
+        if message == codec.OPEN:
+            return self._opened(Opening.parse(payload))
+        if message == codec.GLOBAL_REQUEST:
+            return self._asked_globally(payload)
+        self._passed_on(message, payload)
+        return None
+
+    def _passed_on(self, message: int, payload: bytes) -> None:
+        channel = self._of_agent(payload)
+        if channel is None:
+            return
+        if message == codec.WINDOW_ADJUST:
+            self._adjusted(channel, payload)
+        elif message == codec.CLOSE:
+            channel.closed_by_agent = True
+            if not channel.refused:
+                self._host.write(payload)
+            self._forget_if_over(channel)
+        elif message == codec.OPEN_CONFIRMATION:
+            confirmed = Confirmation.parse(payload)
+            channel.agent, channel.window = confirmed.sender, confirmed.window
+            self._by_agent[confirmed.sender] = channel
+            self._host.write(payload)
+        elif message == codec.OPEN_FAILURE:
+            channel.closed_by_agent = channel.closed_by_host = True
+            self._host.write(payload)
+            self._forget_if_over(channel)
+        elif not channel.refused and message in (
+            codec.EOF, codec.EXTENDED_DATA, codec.CHANNEL_SUCCESS, codec.CHANNEL_FAILURE,
+        ):  # fmt: skip
+            self._host.write(payload)
+        elif not codec.OPEN <= message <= codec.CHANNEL_FAILURE:
+            raise PeerFault("a message that is none of the connection protocol")
+
+    def _adjusted(self, channel: Channel, payload: bytes) -> None:
+        count = Fields(payload, 5).number()
+        channel.window += count
+        paid = min(channel.debt, count)
+        channel.debt -= paid
+        if count > paid and not channel.refused and channel.host is not None:
+            self._host.write(codec.adjust(channel.host, count - paid))
+
+    def _of_agent(self, payload: bytes) -> Channel | None:
+        """The channel that a message of the agent's names; None for one that is over (its last messages cross)."""
+        try:
+            return self._by_host.get(codec.recipient(payload))
+        except struct.error:
+            raise PeerFault("a message is too short") from None
+
+    # -- opening
+
+    async def _opened(self, opening: Opening) -> None:
+        if opening.sender in self._by_agent:
+            raise PeerFault("a channel number is used twice")
+        if len(self._by_agent) >= self._options.max_channels:
+            self._not_opened(opening, codec.SHORTAGE, "too many channels")
+            return
+        channel = Channel(opening.kind, agent=opening.sender, window=opening.window)
+        if opening.kind == "session":
+            if self._no_more_sessions:
+                self._not_opened(opening, codec.PROHIBITED, "no more sessions were asked for")
+                return
+            if opening.window > 4 * RESERVE:
+                opening = replace(opening, window=opening.window - RESERVE)
+        elif opening.kind == "direct-tcpip":
+            fields = Fields(opening.rest)
+            if not await self._may_forward(channel, opening, fields.text(), fields.number()):
+                return
+        else:
+            self._not_opened(opening, codec.UNKNOWN_TYPE, "only sessions and direct-tcpip are served")
+            return
+        self._by_agent[opening.sender] = channel
+        self._host.write(opening.compose())
+
+    async def _may_forward(self, channel: Channel, opening: Opening, host: str, port: int) -> bool:
+        if not (self._options.forwarding and self._limits.forwarding):
+            self._not_opened(opening, codec.PROHIBITED, "forwarding is not served here")
+            return False
+        if port == SSH_PORT:
+            self._not_opened(opening, codec.PROHIBITED, "a host's SSH is reached through the bridge, with ssh -J")
+            return False
+        try:
+            channel.permits.append(await self._admission.permit(operations.forward(host, port)))
+        except Refused as refused:
+            self._ended(refused)
+            self._not_opened(opening, codec.PROHIBITED, str(refused))
+            return False
+        return True
+
+    def _not_opened(self, opening: Opening, reason: int, text: str) -> None:
+        self._agent.write(codec.open_failure(opening.sender, reason, text))
+
+    # -- requests of the agent
+
+    async def _requested(self, payload: bytes) -> None:
+        asked = Asked.parse(payload)
+        channel = self._by_host.get(asked.recipient)
+        if channel is None or channel.refused or channel.agent is None:
+            return
+        kind = asked.kind
+        if kind in ("exec", "shell", "subsystem"):
+            await self._started(channel, asked)
+        elif kind == "env":
+            self._variable(channel, asked)
+        elif kind == "pty-req":
+            channel.terminal = Terminal.parse(asked.rest)
+            self._forward_or_fail(channel, asked, self._limits.pty)
+        elif kind == "window-change":
+            size = Fields(asked.rest)
+            if channel.recorder is not None:
+                channel.recorder.resize(size.number(), size.number())
+            self._forward_or_fail(channel, asked, True)
+        else:
+            known = kind in ("signal", "break", "xon-xoff", "eow@openssh.com")
+            self._forward_or_fail(channel, asked, known)
+
+    def _forward_or_fail(self, channel: Channel, asked: Asked, forward: bool) -> None:
+        if forward:
+            if asked.want_reply:
+                channel.answers.asked_host()
+            self._host.write(asked.compose())
+        elif asked.want_reply:
+            self._answer(channel, success=False)
+
+    def _answer(self, channel: Channel, *, success: bool) -> None:
+        assert channel.agent is not None
+        for payload in channel.answers.ours(codec.answer(channel.agent, success=success)):
+            self._agent.write(payload)
+
+    def _variable(self, channel: Channel, asked: Asked) -> None:
+        fields = Fields(asked.rest)
+        name = fields.string(256).decode("utf-8", "replace")
+        fields.string(LONGEST_VARIABLE)
+        channel.environment += 1
+        good = channel.environment <= MOST_VARIABLES and allowed(name, self._options.environment)
+        self._forward_or_fail(channel, asked, good)
+
+    async def _started(self, channel: Channel, asked: Asked) -> None:
+        if channel.started or channel.kind != "session":
+            self._forward_or_fail(channel, asked, False)
+            return
+        channel.started = True
+        if self._limits.command is not None:
+            asked = replace(asked, kind="exec", rest=string(self._limits.command))
+        try:
+            await self._permitted(channel, asked)
+            self._record(channel)
+        except Refused as refused:
+            self._ended(refused)
+            self._refuse(channel, asked, refused)
+            return
+        assert channel.host is not None
+        for name, value in stamps(self._admission.stamp):
+            self._host.write(codec.environment(channel.host, name, value))
+        self._forward_or_fail(channel, asked, True)
+
+    async def _permitted(self, channel: Channel, asked: Asked) -> None:
+        """Raises Refused."""
+        if asked.kind == "shell":
+            if self._options.exec_only:
+                raise await self._denied(operations.shell(), "only commands are served here, no interactive shell")
+            channel.permits.append(await self._admission.permit(operations.shell()))
+            return
+        text = Fields(asked.rest).string().decode("utf-8", "surrogateescape")
+        if asked.kind == "subsystem" and text == "sftp":
+            self._tap(channel)
+        elif asked.kind == "subsystem":
+            channel.permits.append(await self._admission.permit(operations.subsystem(text)))
+        elif operations.SFTP_SERVERS.match(text) and operations.simple_commands(text) == [text.strip()]:
+            self._tap(channel)
+        else:
+            await self._command(channel, text)
+
+    async def _command(self, channel: Channel, text: str) -> None:
+        operation = operations.command(text, self._system.statements, self._options.read_commands)
+        refused_part = self._uncovered(operation, text)
+        if refused_part is not None:
+            operation = replace(operation, target={**operation.target, "command": refused_part})
+        channel.permits.append(await self._admission.permit(operation))
+
+    def _uncovered(self, operation: Operation, text: str) -> str | None:
+        """The simple command of a line that no grant covers; "" when the line could run something that is not seen."""
+        parts = operations.simple_commands(text)
+        for part in [""] if parts is None else parts:
+            if not self._admission.may(operation.action, {**operation.target, "command": part}):
+                return part
+        return None
+
+    async def _denied(self, operation: Operation, text: str) -> Refused:
+        """A refusal of the system's own rules, recorded as an operation that was not covered."""
+        permit = await self._admission.permit(operation)
+        self._admission.outcome(permit, Outcome(Result.DENIED, detail=text))
+        return Refused(Reason.ACTION_DENIED, text, reference=self._admission.session)
+
+    def _tap(self, channel: Channel) -> None:
+        channel.tap = SFTPTap(channel, self._agent, self._host, self._admission)
+
+    def _record(self, channel: Channel) -> None:
+        if channel.terminal is None or self._options.recording == "off" or channel.tap is not None:
+            return
+        required = self._options.recording == "required"
+        recording = self._admission.recording(f"terminal-{channel.agent}", required=required)
+        channel.recorder = Screen(
+            recording, channel.terminal, f"{self._admission.agent.id} as {self._admission.account}"
+        )
+
+    def _refuse(self, channel: Channel, asked: Asked, refused: Refused) -> None:
+        assert channel.agent is not None
+        if asked.want_reply:
+            self._answer(channel, success=True)
+        text = f"identity-bridge: {refused}\r\n" + (f"{refused.hint}\r\n" if refused.hint else "")
+        number = channel.agent
+        for payload in (
+            codec.stderr(number, text.encode()), codec.exit_status(number, NOT_EXECUTABLE), codec.eof(number),
+            codec.close(number),
+        ):  # fmt: skip
+            self._agent.write(payload)
+        if channel.host is not None:
+            self._host.write(codec.close(channel.host))
+        channel.refused = True
+
+    def _ended(self, refused: Refused) -> None:
+        """Only a refusal of one operation leaves the session alive."""
+        if refused.reason is not Reason.ACTION_DENIED:
+            raise refused
+
+    # -- global requests
+
+    async def _asked_globally(self, payload: bytes) -> None:
+        fields = Fields(payload, 1)
+        kind, want_reply = fields.name(), fields.flag()
+        if kind == NO_MORE_SESSIONS:
+            self._no_more_sessions = True
+        elif kind in ("tcpip-forward", "cancel-tcpip-forward") and await self._may_listen(kind, fields):
+            if want_reply:
+                self._global.asked_host()
+            self._host.write(payload)
+            return
+        if want_reply:
+            for own in self._global.ours(bytes((codec.REQUEST_FAILURE,))):
+                self._agent.write(own)
+
+    async def _may_listen(self, kind: str, fields: Fields) -> bool:
+        if not (self._options.forwarding and self._limits.forwarding):
+            return False
+        if kind == "cancel-tcpip-forward":
+            return True
+        try:
+            permit = await self._admission.permit(operations.forward(fields.text(), fields.number(), remote=True))
+        except Refused as refused:
+            self._ended(refused)
+            return False
+        self._admission.outcome(permit, Outcome(Result.SUCCESS))
+        return True
+
+    # -- from the host
+
+    def from_host(self, payload: bytes) -> Any:
+        message = payload[0]
+        if message in (codec.GLOBAL_REQUEST, codec.REQUEST_SUCCESS, codec.REQUEST_FAILURE, codec.OPEN):
+            return self._host_itself(message, payload)
+        channel = self._of_host(payload)
+        if channel is None:
+            return None
+        if message == codec.CLOSE:
+            self._closed_by_host(channel, payload)
+        elif channel.refused:
+            return None
+        elif message in (codec.DATA, codec.EXTENDED_DATA):
+            return self._shown(channel, message, payload)
+        elif message == codec.CHANNEL_REQUEST:
+            self._told(channel, payload)
+        elif message in (codec.CHANNEL_SUCCESS, codec.CHANNEL_FAILURE):
+            for answer in channel.answers.from_host(payload):
+                self._agent.write(answer)
+        else:
+            self._host_opened(channel, message, payload)
+        return None
+
+    def _shown(self, channel: Channel, message: int, payload: bytes) -> Any:
+        size = len(payload) - (9 if message == codec.DATA else 13)
+        channel.received += size
+        channel.window -= size
+        if channel.recorder is not None:
+            channel.recorder.show(payload[-size:] if size else b"")
+        if channel.tap is not None and message == codec.DATA:
+            channel.tap.from_host(payload)
+            return None
+        self._agent.write(payload)
+        return None
+
+    def _told(self, channel: Channel, payload: bytes) -> None:
+        asked = Asked.parse(payload)
+        if asked.kind == "exit-status":
+            channel.status = str(Fields(asked.rest).number())
+        elif asked.kind == "exit-signal":
+            channel.status = f"SIG{Fields(asked.rest).name()}"
+        self._agent.write(payload)
+
+    def _host_opened(self, channel: Channel, message: int, payload: bytes) -> None:
+        if message == codec.OPEN_CONFIRMATION:
+            confirmed = Confirmation.parse(payload)
+            channel.host = confirmed.sender
+            self._by_host[confirmed.sender] = channel
+        elif message == codec.OPEN_FAILURE:
+            channel.closed_by_agent = channel.closed_by_host = True
+            channel.status = channel.status or "not opened"
+            self._forget_if_over(channel)
+        self._agent.write(payload)
+
+    def _closed_by_host(self, channel: Channel, payload: bytes) -> None:
+        channel.closed_by_host = True
+        if not channel.refused:
+            self._agent.write(payload)
+        self._forget_if_over(channel)
+
+    def _host_itself(self, message: int, payload: bytes) -> None:
+        if message == codec.GLOBAL_REQUEST:
+            fields = Fields(payload, 1)
+            fields.name()
+            if fields.flag():  # keepalives; the host's own keys (hostkeys-00) are never the bridge's
+                self._host.write(bytes((codec.REQUEST_FAILURE,)))
+        elif message == codec.OPEN:
+            self._from_afar(Opening.parse(payload), payload)
+        else:
+            for answer in self._global.from_host(payload):
+                self._agent.write(answer)
+
+    def _from_afar(self, opening: Opening, payload: bytes) -> None:
+        """A connection to a port that the host forwards to the agent; sshd opens none that was not asked for."""
+        if opening.kind != "forwarded-tcpip" or not self._options.forwarding or opening.sender in self._by_host:
+            self._host.write(codec.open_failure(opening.sender, codec.PROHIBITED, "not served"))
+            return
+        self._by_host[opening.sender] = Channel(opening.kind, host=opening.sender)
+        self._agent.write(payload)
+
+    def _of_host(self, payload: bytes) -> Channel | None:
+        try:
+            return self._by_agent.get(codec.recipient(payload))
+        except struct.error:
+            raise PeerFault("the host sent a message that is too short") from None
+
+    # -- the end
+
+    def _forget_if_over(self, channel: Channel) -> None:
+        if not channel.over:
+            return
+        if channel.agent is not None:
+            self._by_agent.pop(channel.agent, None)
+        if channel.host is not None:
+            self._by_host.pop(channel.host, None)
+        self._finish(channel)
+
+    def _finish(self, channel: Channel) -> None:
+        if channel.recorder is not None:
+            channel.recorder.close()
+        if channel.tap is not None:
+            channel.tap.close()
+        permits, channel.permits = channel.permits, []
+        for permit in permits:
+            self._admission.outcome(permit, _outcome(channel))
+
+    def end(self) -> None:
+        for channel in {*self._by_agent.values(), *self._by_host.values()}:
+            self._finish(channel)
+        self._by_agent.clear()
+        self._by_host.clear()
+
+
+def _outcome(channel: Channel) -> Outcome:
+    moved = channel.sent + channel.received
+    if channel.kind != "session":
+        result = Result.FAILURE if channel.status else Result.SUCCESS
+    elif not channel.status:
+        result = Result.UNKNOWN
+    else:
+        result = Result.SUCCESS if channel.status == "0" else Result.FAILURE
+    return Outcome(result, code=channel.status, bytes=moved)
