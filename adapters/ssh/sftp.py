@@ -105,9 +105,9 @@ class SFTPTap:
                 self._skip -= step
                 at = through = at + step
                 continue
-            length = int.from_bytes(data[at : at + 4], "big") if len(data) - at >= 5 else 0
-            if not length:
+            if len(data) - at < 5:
                 break
+            length = int.from_bytes(data[at : at + 4], "big")
             if not 1 <= length <= LARGEST:
                 raise PeerFault("an SFTP packet is 1 byte to 256 KiB")
             kind, end = data[at + 4], at + 4 + length

@@ -1,0 +1,301 @@
+"""Between two legs: what passes as it came, what is refused and how that looks, and that every permit has its end."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+from twisted.internet.defer import Deferred
+
+from adapters.ssh import codec
+from adapters.ssh.fields import Fields, flag, number, string
+from adapters.ssh.options import Options
+from adapters.ssh.public_keys import NO_LIMITS, Limits
+from adapters.ssh.relaying import RESERVE, Relay
+from bridge.adapter import Action, AgentFacts, PeerFault, Reason, Refused, SystemFacts
+from bridge.testing.door import FakeAdmission, FakeDoor
+
+WINDOW = 2 * 1024 * 1024
+A, H = 7, 42
+REFUSED = Refused(Reason.ACTION_DENIED, "not covered", reference="ses_1", hint="ask for a grant")
+
+
+class PlayedLeg:
+    facts: dict[str, str] = {}
+
+    def __init__(self) -> None:
+        self.out: list[bytes] = []
+
+    def write(self, payload: bytes) -> None:
+        self.out.append(payload)
+
+    def take(self) -> list[bytes]:
+        out, self.out = self.out, []
+        return out
+
+
+class Talk:
+    """An agent and a host with the relay between them; what is said to either is returned."""
+
+    def __init__(self, limits: Limits = NO_LIMITS, **options: Any) -> None:
+        self.agent, self.host = PlayedLeg(), PlayedLeg()
+        door = FakeDoor()
+        self.admission = FakeAdmission(door, AgentFacts("deploy-7", "Deploy 7", "payments"), tuple(Action))
+        system = SystemFacts("fleet", None)
+        self.relay = Relay(self.agent, self.host, self.admission, system, Options(**options), limits)  # type: ignore[arg-type]
+
+    def say(self, payload: bytes) -> tuple[list[bytes], list[bytes]]:
+        _finish(self.relay.from_agent(payload))
+        return self.agent.take(), self.host.take()
+
+    def hear(self, payload: bytes) -> tuple[list[bytes], list[bytes]]:
+        _finish(self.relay.from_host(payload))
+        return self.agent.take(), self.host.take()
+
+    def open(self) -> Talk:
+        opening = codec.Opening("session", A, WINDOW, 32768, b"")
+        self.say(opening.compose())
+        self.hear(struct.pack("!BIIII", codec.OPEN_CONFIRMATION, A, H, WINDOW, 32768))
+        return self
+
+    def ask(self, kind: str, rest: bytes = b"", *, want_reply: bool = True) -> tuple[list[bytes], list[bytes]]:
+        return self.say(codec.request(H, kind, rest, want_reply=want_reply))
+
+    @property
+    def permits(self) -> list[tuple[str, str]]:
+        return [(one.operation.verb, one.operation.action.value) for one in self.admission.permits]
+
+
+def _finish(waiting: Coroutine[Any, Any, None] | None) -> None:
+    if waiting is not None:
+        failures: list[Any] = []
+        Deferred.fromCoroutine(waiting).addErrback(failures.append)
+        if failures:
+            failures[0].raiseException()
+
+
+def told(payloads: list[bytes]) -> list[int]:
+    return [payload[0] for payload in payloads]
+
+
+def test_a_channel_opens_as_the_agent_asked_but_for_a_reserve_of_its_window() -> None:
+    talk = Talk()
+    _, sent = talk.say(codec.Opening("session", A, WINDOW, 32768, b"").compose())
+    assert codec.Opening.parse(sent[0]) == codec.Opening("session", A, WINDOW - RESERVE, 32768, b"")
+    confirmation = struct.pack("!BIIII", codec.OPEN_CONFIRMATION, A, H, WINDOW, 32768)
+    assert talk.hear(confirmation) == ([confirmation], [])
+
+
+def test_a_command_carries_the_stamp_and_its_status_becomes_the_outcome() -> None:
+    talk = Talk().open()
+    asked = codec.request(H, "exec", string("id"), want_reply=True)
+    heard, sent = talk.say(asked)
+    assert heard == []
+    assert [codec.Asked.parse(one).rest for one in sent[:2]] == [
+        string("IDBRIDGE_SESSION") + string("ib:ses_0000000000000000"),
+        string("LC_BRIDGE_SID") + string("ib:ses_0000000000000000"),
+    ]
+    assert sent[2] == asked
+    success = codec.answer(A, success=True)
+    assert talk.hear(success) == ([success], [])
+    data = codec.data(H, b"in")
+    assert talk.say(data) == ([], [data])
+    answer = codec.data(A, b"uid=0")
+    assert talk.hear(answer) == ([answer], [])
+    for message in (codec.exit_status(A, 0), codec.eof(A), codec.close(A)):
+        assert talk.hear(message) == ([message], [])
+    assert talk.say(codec.close(H)) == ([], [codec.close(H)])
+    (permit,) = talk.admission.permits
+    assert (permit.operation.verb, permit.operation.action) == ("ssh.exec", Action.READ)
+    assert [(o.result.value, o.code, o.bytes) for o in permit.outcomes] == [("success", "0", 7)]
+
+
+@pytest.mark.parametrize(
+    ("said", "result", "code"),
+    [
+        ([codec.exit_status(A, 3)], "failure", "3"),
+        (
+            [codec.request(A, "exit-signal", string("TERM") + flag(False) + string("") + string(""))],
+            "failure",
+            "SIGTERM",
+        ),
+        ([], "unknown", ""),
+    ],
+)
+def test_other_ends_of_a_command(said: list[bytes], result: str, code: str) -> None:
+    talk = Talk().open()
+    talk.ask("exec", string("false"))
+    for message in said:
+        assert talk.hear(message) == ([message], [])
+    talk.relay.end()
+    assert [(o.result.value, o.code) for o in talk.admission.permits[0].outcomes] == [(result, code)]
+
+
+def test_a_refused_command_says_why_and_the_connection_lives() -> None:
+    talk = Talk().open()
+    talk.admission.refuse[Action.WRITE] = REFUSED
+    heard, sent = talk.ask("exec", string("rm -rf /"))
+    assert told(heard) == [codec.CHANNEL_SUCCESS, codec.EXTENDED_DATA, codec.CHANNEL_REQUEST, codec.EOF, codec.CLOSE]
+    assert b"not covered (reference ses_1)" in heard[1]
+    assert b"ask for a grant" in heard[1]
+    assert heard[2] == codec.exit_status(A, 126)
+    assert sent == [codec.close(H)]
+    assert talk.say(codec.data(H, b"late")) == ([], [])
+    assert talk.hear(codec.close(A)) == ([], [])
+    assert talk.say(codec.close(H)) == ([], [])
+    talk.open()
+    assert told(talk.ask("exec", string("uptime"))[1])[-1] == codec.CHANNEL_REQUEST
+    assert talk.permits == [("ssh.exec", "read")]
+
+
+def test_a_refusal_that_ends_the_session_is_raised() -> None:
+    talk = Talk().open()
+    talk.admission.refuse[Action.WRITE] = Refused(Reason.LOG_UNAVAILABLE, "the log")
+    with pytest.raises(Refused):
+        talk.ask("exec", string("rm x"))
+
+
+def test_each_command_of_a_line_must_be_covered(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = Talk().open()
+    asked: list[str] = []
+
+    def may(action: Action, target: Any) -> bool:
+        asked.append(target["command"])
+        return str(target["command"]).startswith("git ")
+
+    monkeypatch.setattr(talk.admission, "may", may)
+    talk.ask("exec", string("git status; rm -rf /"))
+    assert asked == ["git status", "rm -rf /"]
+    assert talk.admission.permits[0].operation.target["command"] == "rm -rf /", "the policy decides on the part"
+    other = Talk().open()
+    monkeypatch.setattr(other.admission, "may", lambda action, target: bool(target["command"]))
+    other.ask("exec", string("git log $(rm x)"))
+    assert other.admission.permits[0].operation.target["command"] == ""
+
+
+def test_only_commands_where_the_system_says_so() -> None:
+    talk = Talk(exec_only=True).open()
+    heard, sent = talk.ask("shell")
+    assert b"no interactive shell" in heard[1]
+    assert sent == [codec.close(H)]
+    assert [o.result.value for o in talk.admission.permits[0].outcomes] == ["denied"]
+
+
+def test_a_certificate_can_force_the_command_and_forbid_the_terminal() -> None:
+    talk = Talk(Limits("backup", pty=False, forwarding=False), forwarding=True).open()
+    terminal = string("xterm") + struct.pack("!IIII", 80, 24, 0, 0) + string(b"\0")
+    assert talk.ask("pty-req", terminal) == ([codec.answer(A, success=False)], [])
+    _, sent = talk.ask("shell")
+    assert codec.Asked.parse(sent[-1]) == codec.Asked(H, "exec", True, string("backup"))
+    heard, _ = talk.say(codec.Opening("direct-tcpip", 9, WINDOW, 1, string("db") + number(5432)).compose())
+    assert told(heard) == [codec.OPEN_FAILURE]
+
+
+def test_variables_are_filtered_and_the_stamp_is_not_the_agents() -> None:
+    talk = Talk().open()
+    for name, passes in (
+        ("LC_ALL", True),
+        ("LD_PRELOAD", False),
+        ("IDBRIDGE_SESSION", False),
+        ("LC_BRIDGE_SID", False),
+    ):
+        heard, sent = talk.ask("env", string(name) + string("x"), want_reply=False)
+        assert (heard, bool(sent)) == ([], passes), name
+    heard, sent = talk.ask("env", string("PATH") + string("x"))
+    assert (heard, sent) == ([codec.answer(A, success=False)], [])
+
+
+def test_answers_keep_the_order_of_the_requests() -> None:
+    """Conch answered FAILURE before an earlier SUCCESS (measured)."""
+    talk = Talk().open()
+    assert talk.ask("env", string("LANG") + string("C"))[0] == []
+    assert talk.ask("x11-req")[0] == [], "its failure waits for the answer before it"
+    success = codec.answer(A, success=True)
+    assert talk.hear(success)[0] == [success, codec.answer(A, success=False)]
+    assert talk.hear(success)[0] == [], "an answer that nobody waits for"
+
+
+@pytest.mark.parametrize("kind", ["x11-req", "auth-agent-req@openssh.com", "unknown@example"])
+def test_agent_and_x11_forwarding_are_refused_without_a_word_to_the_host(kind: str) -> None:
+    assert Talk().open().ask(kind) == ([codec.answer(A, success=False)], [])
+
+
+@pytest.mark.parametrize("kind", ["x11", "auth-agent@openssh.com", "tun@openssh.com", "direct-streamlocal@openssh.com"])
+def test_other_channels_are_refused(kind: str) -> None:
+    heard, sent = Talk().say(codec.Opening(kind, 3, WINDOW, 1, b"").compose())
+    assert (told(heard), sent) == ([codec.OPEN_FAILURE], [])
+
+
+def test_forwarding_is_off_unless_the_system_and_the_grants_say_so() -> None:
+    opening = codec.Opening("direct-tcpip", 3, WINDOW, 32768, string("db") + number(5432) + string("") + number(0))
+    heard, sent = Talk().say(opening.compose())
+    assert (told(heard), sent) == ([codec.OPEN_FAILURE], [])
+    talk = Talk(forwarding=True)
+    assert talk.say(opening.compose())[1] == [opening.compose()]
+    assert talk.admission.permits[0].operation.target["forward"] == "db:5432"
+    ssh = codec.Opening("direct-tcpip", 4, WINDOW, 32768, string("web-1") + number(22) + string("") + number(0))
+    heard, sent = talk.say(ssh.compose())
+    assert sent == [], "a host's SSH is reached through the bridge"
+    assert b"ssh -J" in heard[0]
+    talk.admission.refuse[Action.WRITE] = REFUSED
+    other = codec.Opening("direct-tcpip", 5, WINDOW, 32768, string("hr") + number(1) + string("") + number(0))
+    assert told(talk.say(other.compose())[0]) == [codec.OPEN_FAILURE]
+
+
+def test_the_hosts_own_words_stay_between_host_and_bridge() -> None:
+    """sshpiper#131: hostkeys-00 of another host makes clients fail."""
+    talk = Talk().open()
+    request = bytes((codec.GLOBAL_REQUEST,)) + string("hostkeys-00@openssh.com") + flag(False) + string("key")
+    assert talk.hear(request) == ([], [])
+    alive = bytes((codec.GLOBAL_REQUEST,)) + string("keepalive@openssh.com") + flag(True)
+    assert talk.hear(alive) == ([], [bytes((codec.REQUEST_FAILURE,))])
+    assert talk.say(alive) == ([bytes((codec.REQUEST_FAILURE,))], [])
+    assert told(talk.hear(codec.Opening("x11", 1, 1, 1, b"").compose())[1]) == [codec.OPEN_FAILURE]
+
+
+def test_no_more_sessions_is_kept() -> None:
+    talk = Talk()
+    talk.say(bytes((codec.GLOBAL_REQUEST,)) + string("no-more-sessions@openssh.com") + flag(False))
+    assert told(talk.say(codec.Opening("session", A, WINDOW, 1, b"").compose())[0]) == [codec.OPEN_FAILURE]
+
+
+def test_channels_have_a_limit_and_a_number_is_used_once() -> None:
+    talk = Talk(max_channels=2)
+    for sender in (1, 2):
+        talk.say(codec.Opening("session", sender, WINDOW, 1, b"").compose())
+    heard, _ = talk.say(codec.Opening("session", 3, WINDOW, 1, b"").compose())
+    assert Fields(heard[0], 5).number() == codec.SHORTAGE
+    with pytest.raises(PeerFault):
+        talk.say(codec.Opening("session", 1, WINDOW, 1, b"").compose())
+
+
+def test_unknown_channels_break_nothing() -> None:
+    talk = Talk().open()
+    for payload in (codec.data(999, b"x"), codec.close(999), codec.request(999, "exec", string("x")), codec.eof(999)):
+        assert talk.say(payload) == ([], [])
+        assert talk.hear(payload) == ([], [])
+
+
+@pytest.mark.parametrize("payload", [b"\x5e", b"\x62\0\0", b"\x5a\0\0\0\x07ses", b"\x65\0\0\0\x2a", b"\x50\xff"])
+def test_malformed_messages_are_the_peers_fault(payload: bytes) -> None:
+    with pytest.raises(PeerFault):
+        Talk().open().say(payload)
+
+
+def test_a_terminal_is_recorded_as_it_was_seen() -> None:
+    talk = Talk(recording="required").open()
+    talk.ask("pty-req", string("xterm") + struct.pack("!IIII", 100, 30, 0, 0) + string(b"\0"))
+    talk.ask("shell")
+    talk.hear(codec.data(A, "caf\u00e9 ".encode()[:4]))
+    talk.hear(codec.data(A, "caf\u00e9 ".encode()[4:]))
+    talk.ask("window-change", struct.pack("!IIII", 120, 40, 0, 0), want_reply=False)
+    talk.say(codec.data(H, b"typed secret"))
+    talk.relay.end()
+    (recording,) = talk.admission.recordings
+    lines = [json.loads(line) for line in recording.text.splitlines()]
+    assert (lines[0]["version"], lines[0]["width"], lines[0]["height"]) == (2, 100, 30)
+    assert [line[1:] for line in lines[1:]] == [["o", "caf"], ["o", "\u00e9 "], ["r", "120x40"]]
+    assert recording.closed
