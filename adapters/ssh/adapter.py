@@ -1,0 +1,81 @@
+"""The story of one SSH connection: the way in (``entrance``), then the relay, or the inner connection of ``ssh -J``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar
+
+from adapters.ssh.doctor import look_around
+from adapters.ssh.entrance import Entrance, say
+from adapters.ssh.host_keys import HostKeys, in_thread_host_keys
+from adapters.ssh.hosts import Hosts
+from adapters.ssh.options import Options as SSHOptions
+from adapters.ssh.refusals import PROTOCOL_ERROR, rule, spoken
+from adapters.ssh.relaying import relay
+from adapters.ssh.trusting import trust
+from bridge.adapter import Admission, Check, Door, PeerFault, Refused, Stream, SystemFacts
+
+
+class SSHAdapter:
+    """One instance per system. ``clock`` is monotonic seconds."""
+
+    name: ClassVar[str] = "ssh"
+    default_port: ClassVar[int] = 22
+    Options: ClassVar[type[Any]] = SSHOptions
+    targets: ClassVar[frozenset[str]] = frozenset({"host"})
+    operation_targets: ClassVar[frozenset[str]] = frozenset({"command", "path", "forward"})
+    encrypts: ClassVar[bool] = True
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._hosts = Hosts(clock)
+        self._host_keys: HostKeys | None = None
+
+    def start(self, deferring: Callable[..., Awaitable[Any]]) -> None:
+        self._hosts.deferring = deferring
+
+    def stop(self) -> None:
+        pass
+
+    async def serve(self, client: Stream, door: Door) -> None:
+        entrance = Entrance(door, self._hosts, self._clock)
+        await entrance.enter(client, await self._keys(door.system))
+        await self._relayed(entrance, door.system)
+
+    async def _relayed(self, entrance: Entrance, system: SystemFacts) -> None:
+        leg, admission = entrance.leg, entrance.admission
+
+        async def goodbye(refused: Refused) -> None:
+            await say(leg, rule(refused).code, spoken(refused))
+
+        admission.on_cut(goodbye)
+        try:
+            await relay(leg, entrance.host, admission, system, system.options, limits=entrance.limits)
+        except Refused as refused:
+            await goodbye(refused)
+            raise
+        except PeerFault as fault:
+            await say(leg, PROTOCOL_ERROR, str(fault))
+            raise
+
+    async def _keys(self, system: SystemFacts) -> HostKeys:
+        """Two connections that come first may both read them; they read the same."""
+        if self._host_keys is None:
+            self._host_keys = await self._hosts.deferring(in_thread_host_keys, system.options.host_key, system.folder)
+        return self._host_keys
+
+    async def trust(
+        self, connect: Callable[[], Awaitable[Stream]], system: SystemFacts, host: str
+    ) -> list[dict[str, str]]:
+        return await trust(connect, system, host, deferring=self._hosts.deferring, clock=self._clock)
+
+    async def examine(
+        self, admission: Admission, system: SystemFacts, targets: Mapping[str, frozenset[str]]
+    ) -> list[Check]:
+        """Logs in as the static account and lets ``doctor`` look around."""
+        leg = await self._hosts.log_in(admission, system, "")
+        return await look_around(leg, admission.actions, admission.stamp)
+
+
+ADAPTER = SSHAdapter
