@@ -12,7 +12,7 @@ from typing import Any
 from twisted.internet.defer import DeferredSemaphore
 
 from adapters.ssh import upstream
-from adapters.ssh.engine import HostKeyRefused, NothingInCommon
+from adapters.ssh.host_exchange import HostKeyRefused, NothingInCommon
 from adapters.ssh.known_hosts import fingerprint
 from adapters.ssh.options import Options
 from adapters.ssh.upstream import HostLeg, LoginRefused

@@ -18,8 +18,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import SSHCertificate, SSHCertificateType, load_ssh_public_identity
 
-from adapters.ssh.engine import CERTIFICATE, HostKeyRefused
 from adapters.ssh.fields import Fields
+from adapters.ssh.host_exchange import CERTIFICATE, HostKeyRefused
 from bridge.adapter import PeerFault
 
 DEFAULT_PORT = 22

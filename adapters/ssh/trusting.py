@@ -6,8 +6,8 @@ import base64
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from adapters.ssh.engine import NothingInCommon
 from adapters.ssh.fields import Fields
+from adapters.ssh.host_exchange import NothingInCommon
 from adapters.ssh.known_hosts import fingerprint, host_name
 from adapters.ssh.options import Options
 from adapters.ssh.upstream import in_thread_pins, scan

@@ -14,8 +14,8 @@ from paramiko.pkey import PKey
 from paramiko.rsakey import RSAKey
 from paramiko.ssh_exception import PasswordRequiredException, SSHException
 
-from adapters.ssh.engine import Deferring, Engine, HostKeyRefused
 from adapters.ssh.fields import Fields, flag, number, string
+from adapters.ssh.host_exchange import Deferring, Engine, HostKeyRefused
 from adapters.ssh.known_hosts import KnownHostsDamaged, Line, Pins, host_name, parse
 from adapters.ssh.levels import LEVELS, SHA1RSAKey
 from adapters.ssh.options import Options

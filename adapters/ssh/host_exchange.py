@@ -2,7 +2,7 @@
 
 ``Engine`` is a ``paramiko.Transport`` that is never started: packets are ours (``packets``), so what paramiko would do
 to its socket is done to two objects that hold bytes. Used are its negotiation, its key exchanges and its check of the
-host's signature. What of its private names is relied on has a test each (tests/adapters/ssh/test_engine.py), and the
+host's signature. What of its private names is relied on has a test each (tests/adapters/ssh/test_host_exchange.py), and the
 version is pinned.
 """
 
