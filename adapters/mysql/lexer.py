@@ -214,7 +214,7 @@ _WHITE = re.compile(r"\s+")
 @lru_cache(maxsize=1024)
 def digest(redacted: str) -> str:
     """32 hexadecimal digits over the redacted text, with white space, lists and rows of literals made equal."""
-    even = _ROWS.sub(r"\1, ...", _LIST.sub("?, ...", redacted))
+    even = _ROWS.sub(r"\1", _LIST.sub("?, ...", redacted))
     return hashlib.sha256(_WHITE.sub(" ", even).strip(" ;").encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
