@@ -2,8 +2,8 @@
 
 ``Engine`` is a ``paramiko.Transport`` that is never started: packets are ours (``packets``), so what paramiko would do
 to its socket is done to two objects that hold bytes. Used are its negotiation, its key exchanges and its check of the
-host's signature. What of its private names is relied on has a test each (tests/adapters/ssh/test_host_exchange.py), and the
-version is pinned.
+host's signature. What of its private names is relied on has a test each (test_host_exchange.py), and the version is
+pinned.
 """
 
 from __future__ import annotations
