@@ -105,7 +105,13 @@ class Session:
         try:
             if ahead:
                 self._client.unread(ahead)
-            end = await pump(self._client, self._upstream, to_upstream=self._to_upstream, to_client=self._to_client)
+            end = await pump(
+                self._client,
+                self._upstream,
+                to_upstream=self._to_upstream,
+                to_client=self._to_client,
+                on_client_eof=self._client_left,
+            )
             if end.side == "upstream":
                 self._upstream_left(end.cause)
         except PeerFault as fault:
@@ -138,6 +144,7 @@ class Session:
         else:
             for frame in frames:
                 await self._frame(frame, buffer)
+        self._check_number(framer.rest[3:4])  # of a packet that is not there yet
         await self._flush()
 
     async def _frame(self, frame: Frame, buffer: bytes) -> None:
@@ -152,15 +159,16 @@ class Session:
             await self._go_on(frame, buffer)
 
     def _check_sequence(self, frame: Frame) -> None:
+        if frame.body != frame.start:
+            self._check_number(bytes((frame.sequence,)), first=frame.first)
+            self._sequence = frame.sequence
+
+    def _check_number(self, number: bytes, first: bool | None = None) -> None:
         """Every command begins at 0 (research B5); a file's packets go on behind the server's request for it."""
-        if frame.body == frame.start:
-            return
-        if self._answers.infile:
-            return
-        expected = 0 if frame.first else (self._sequence + 1) & 0xFF
-        if frame.sequence != expected:
-            raise PeerFault("packets out of order")
-        self._sequence = frame.sequence
+        if number and not self._answers.infile:
+            begins = not self._framer.inside if first is None else first
+            if number[0] != (0 if begins else (self._sequence + 1) & 0xFF):
+                raise PeerFault("packets out of order")
 
     async def _begin(self, frame: Frame, buffer: bytes) -> None:
         body = buffer[frame.body : frame.end]
@@ -212,6 +220,11 @@ class Session:
         self._outgoing.append(memoryview(buffer)[frame.start : frame.end])
         if frame.body == frame.end and frame.length == 0:
             self._answers.infile = False
+
+    async def _client_left(self) -> None:
+        if self._framer.rest or self._framer.inside:
+            raise PeerFault("the client went away amid a packet")
+        await self._upstream.send_eof()
 
     async def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []

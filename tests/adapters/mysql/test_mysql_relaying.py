@@ -242,6 +242,19 @@ def test_packets_out_of_order_end_the_session(start: Start) -> None:
     assert talk.done[0].check(PeerFault)
 
 
+def test_a_number_that_is_out_of_order_is_seen_before_its_packet_is_there(start: Start) -> None:
+    talk = start()
+    talk.say(b"\xff" * 64)
+    assert talk.done[0].check(PeerFault)
+
+
+def test_a_client_that_leaves_amid_a_packet_breaks_the_protocol(start: Start) -> None:
+    talk = start()
+    talk.say(query("select 1")[:-1])
+    play.Deferred.fromCoroutine(talk.client.close())
+    assert talk.done[0].check(PeerFault)
+
+
 # -- how the server reads ---------------------------------------------------------------------------------------------
 
 

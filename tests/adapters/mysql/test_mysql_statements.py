@@ -167,8 +167,10 @@ def test_any_text_has_statements_that_lie_inside_it(text: bytes, modes: Modes) -
     assert all(0 <= one.start <= one.end <= len(text) for one in statements)
 
 
-_WORDS = """select insert into from t u . ( ) , ; 'x' "y" `z` 1 -- # /* */ /*! @a @@ := = set update values kill use prepare
-s as with call for union where and or not null begin end"""
+_WORDS = """
+    select insert into from t u . ( ) , ; 'x' "y" `z` 1 -- # /* */ /*! @a @@ := = set update values kill use prepare
+    s as with call for union where and or not null begin end
+"""
 _PIECES = st.lists(st.sampled_from(["\n", *_WORDS.split()]), max_size=14)
 
 
