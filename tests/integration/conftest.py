@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # `rig`: --import-mode=importlib
 
 from rig.bridge import Bridge
 from rig.certificates import Authority
+from rig.mariadb import MariaDB, available, shop_document, shop_environment
 from rig.place import Place, free_port
 from rig.postgres import Server, binaries
 
@@ -186,3 +187,34 @@ def reader(bridge: Bridge) -> str:
 @pytest.fixture(scope="session")
 def writer(bridge: Bridge) -> str:
     return bridge.token("writer-1")
+
+
+# -- MySQL -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def mariadb(place: Place, authority: Authority) -> Iterator[MariaDB]:
+    if not available():
+        pytest.skip("no MariaDB server here")
+    server = MariaDB(place, authority)
+    server.create()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def shop(place: Place, authority: Authority, mariadb: MariaDB) -> Iterator[Bridge]:
+    """A bridge in front of MariaDB: a system for each way in which they differ."""
+    running = Bridge(place, authority, "shop", shop_document(mariadb), shop_environment(mariadb))
+    try:
+        running.start()
+        for id, role in (
+            ("clerk-1", "reader"),
+            ("clerk-2", "reader"),
+            ("manager-1", "writer"),
+            ("manager-2", "writer"),
+        ):
+            running.agent(id, role)
+        yield running
+    finally:
+        assert running.stop() == 0

@@ -44,7 +44,8 @@ def key_material(path: Path) -> Iterator[bytes]:
 def searched(folder: Path, leave_out: set[Path]) -> list[Path]:
     """All files of the run but the key files, and the legacy server's own tables, which are not the bridge's doing."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
-    return [path for path in files if path not in leave_out and folder / "pg" / "data" not in path.parents]
+    tables = {folder / "pg" / "data", folder / "mariadb" / "data"}
+    return [path for path in files if path not in leave_out and not tables.intersection(path.parents)]
 
 
 def findings(folder: Path, needles: dict[bytes, str], leave_out: set[Path]) -> list[str]:

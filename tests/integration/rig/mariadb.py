@@ -9,6 +9,7 @@ import time
 from typing import Any
 
 import pymysql
+from rig.bridge import Bridge
 from rig.certificates import Authority
 from rig.place import Place, free_port
 
@@ -91,7 +92,7 @@ class MariaDB:
             for path in (self.folder, *self.folder.iterdir()):
                 shutil.chown(path, "nobody", "nogroup")
         self.folder.chmod(0o755)
-        self.place.secret_files.add(self.folder / "server.key")
+        self.place.secret_files |= {key, self.folder / "server.key"}
         install = [INSTALL, f"--defaults-file={self._config}", "--auth-root-authentication-method=normal",
                    "--skip-test-db"]  # fmt: skip
         subprocess.run(
@@ -116,14 +117,11 @@ class MariaDB:
             command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         end = time.monotonic() + 60
-        while True:
-            try:
-                self.admin(connect_timeout=5).close()
-                return
-            except pymysql.err.OperationalError:
-                assert self.process.poll() is None, self.log.read_text()[-2000:]
-                assert time.monotonic() < end, "MariaDB does not start"
-                time.sleep(0.1)
+        while not self.socket.exists():
+            assert self.process.poll() is None, self.log.read_text()[-2000:]
+            assert time.monotonic() < end, "MariaDB does not start"
+            time.sleep(0.1)
+        self.admin().close()
 
     def stop(self) -> None:
         if self.process is None:
@@ -157,3 +155,80 @@ def _at_host(statement: str) -> str:
         if statement.lstrip().startswith("grant") and statement.endswith(f" to {account}"):
             return f"{statement}@'127.0.0.1'"
     return statement
+
+
+# -- a bridge in front of it -------------------------------------------------------------------------------------------
+
+ALL = ["read", "write", "admin"]
+
+
+def shop_document(server: MariaDB) -> dict[str, Any]:
+    """Systems by name; readers are granted ``read``, writers everything."""
+    wrong = _system(server, "svc_wrong")
+    systems = {
+        "shop": _system(server, "svc_reader", "svc_writer"),
+        "free": _system(server, "svc_writer", multi_statements=True, local_infile=True),
+        "ed25519": _system(server, "svc_ed25519"),
+        "tls": _system(server, "svc_tls"),
+        "plain": _system(server, "svc_reader", tls="disable"),
+        "guarded": _system(server, "svc_writer"),
+        "narrow": _system(server, "svc_narrow"),
+        "wrong": wrong,
+    }
+    grants = [
+        _grant("reads", "reader", "shop", "svc_reader", ["read"]),
+        _grant("writes", "writer", "shop", "svc_writer", ALL),
+        _grant("writes-free", "writer", "free", "svc_writer", ALL),
+        _grant("reads-guarded", "reader", "guarded", "svc_writer", ["read"]),
+    ]
+    for system, account in (
+        ("ed25519", "svc_ed25519"), ("tls", "svc_tls"), ("plain", "svc_reader"), ("narrow", "svc_narrow"),
+        ("wrong", "svc_wrong"),
+    ):  # fmt: skip
+        grants.append(_grant(f"reads-{system}", "reader", system, account, ["read"]))
+    team = {"kind": "team", "contact": "shop@example.org", "on_call": "https://oncall.example.org/shop"}
+    return {
+        "bridge": {"drain": "0s"},
+        "owners": {"payments": team},
+        "roles": {"reader": {"description": "reads"}, "writer": {"description": "writes"}},
+        "systems": systems,
+        "grants": grants,
+    }
+
+
+def shop_environment(server: MariaDB) -> dict[str, str]:
+    environment = {f"PW_{account.upper()}": password for account, password in server.passwords.items()}
+    return {**environment, "PW_SVC_WRONG": server.passwords["svc_reader"]}
+
+
+def _system(server: MariaDB, *accounts: str, tls: str = "verify-full", **options: Any) -> dict[str, Any]:
+    upstream: dict[str, Any] = {"host": "127.0.0.1", "port": server.port, "tls": tls}
+    if tls.startswith("verify"):
+        upstream["ca"] = str(server.authority.ca)
+    return {
+        "protocol": "mysql",
+        "upstream": upstream,
+        "options": {"family": "mariadb", "default_database": "app", **options},
+        "accounts": {account: {"secret": f"env:PW_{account.upper()}"} for account in accounts},
+    }
+
+
+def _grant(id: str, role: str, system: str, account: str, actions: list[str]) -> dict[str, Any]:
+    return {"id": id, "roles": [role], "system": system, "account": account, "actions": actions, "default": True}
+
+
+def connect(
+    bridge: Bridge, token: str, system: str = "shop", user: str = "agent", **more: Any
+) -> pymysql.Connection[Any]:
+    """A client of the bridge, with TLS."""
+    settings: dict[str, Any] = {
+        "host": "127.0.0.1", "port": bridge.ports[system], "user": user, "password": token, "database": "app",
+        "ssl": {"ca": str(bridge.authority.ca)}, "autocommit": True, "connect_timeout": 15, "read_timeout": 30,
+    }  # fmt: skip
+    return pymysql.connect(**{**settings, **more})
+
+
+def ask(connection: pymysql.Connection[Any], sql: str, *values: object) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, values or None)
+        return list(cursor.fetchall())

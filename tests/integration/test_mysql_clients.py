@@ -1,0 +1,272 @@
+"""Real clients of MySQL log in by token, work, and the log says which agent did what."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+import sqlalchemy
+from rig.bridge import Bridge
+from rig.mariadb import MariaDB, ask, connect
+from rig.mysql_wire import MySQLTalk, error
+
+HERE = Path(__file__).parent
+JDBC = Path("/usr/share/java/mariadb-java-client.jar")
+CONNECTOR = HERE / "python" / ".venv" / "bin" / "python"
+SYSTEM_PYTHON = "/usr/bin/python3"
+LONG = 17_000_000  # more than one packet
+
+
+@pytest.fixture(scope="session")
+def manager(shop: Bridge) -> str:
+    return shop.token("manager-1")
+
+
+def environment(shop: Bridge, token: str, **more: str) -> dict[str, str]:
+    return {**os.environ, "TOKEN": token, "MYSQL_PWD": token, "CA": str(shop.authority.ca),
+            "PORT": str(shop.ports["shop"]), **more}  # fmt: skip
+
+
+def run(shop: Bridge, name: str, command: list[str], token: str, **more: str) -> str:
+    done = subprocess.run(
+        command, env=environment(shop, token, **more), capture_output=True, timeout=120, text=True, check=False
+    )
+    shop.place.keep(name, done.stdout + done.stderr)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def operations(shop: Bridge, text: str) -> list[dict[str, Any]]:
+    """The finished operations with this text, oldest first; waits until they are flushed."""
+
+    def found() -> list[dict[str, Any]]:
+        return [e for e in shop.events(type="operation", text=text) if e["phase"] != "intent"]
+
+    shop.wait(found, 5, f"logged: {text}")
+    return found()
+
+
+def attributed(shop: Bridge, client: str) -> None:
+    """The client's marked query and its failing one are in the log, as the agent's."""
+    (event,) = operations(shop, f"{client}_marker")
+    assert (event["agent"]["id"], event["legacy"]["account"]) == ("manager-1", "svc_writer")
+    assert (event["outcome"], event["result"]["rows"]) == ("success", 1)
+    (failure,) = operations(shop, f"missing_{client}")
+    assert (failure["outcome"], failure["result"]["code"]) == ("failure", "1146")
+
+
+def worked(shop: Bridge, out: str) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in out.splitlines()]
+    for one in found:
+        assert "customer 3" in str(one["query"])
+        assert one["long"] == LONG
+        assert one["error"][0] == 1146
+        assert one["two"] == [1, 2]
+        attributed(shop, one["client"])
+    return found
+
+
+def mariadb_cli(shop: Bridge, *more: str) -> list[str]:
+    return ["mariadb", "-h127.0.0.1", f"-P{shop.ports['shop']}", "-uagent", "--ssl-verify-server-cert",
+            f"--ssl-ca={shop.authority.ca}", "-N", "app", *more]  # fmt: skip
+
+
+def test_the_mariadb_command_line(shop: Bridge, manager: str) -> None:
+    out = run(shop, "mariadb", mariadb_cli(shop, "-e", "select who as cli_marker from invoices where id = 3"), manager)
+    assert out == "customer 3\n"
+    (event,) = operations(shop, "cli_marker")
+    assert event["result"]["rows"] == 1
+
+
+def test_literals_stay_out_of_the_log(shop: Bridge, manager: str) -> None:
+    with connect(shop, manager) as connection:
+        assert ask(connection, "select 'mysql-secret-literal' as literal_marker") == [("mysql-secret-literal",)]
+    (event,) = operations(shop, "literal_marker")
+    assert "mysql-secret-literal" not in str(event)
+
+
+def test_pymysql(shop: Bridge, manager: str) -> None:
+    with connect(shop, manager, autocommit=False) as connection:
+        assert ask(connection, "select who as pymysql_marker from invoices where id = %s", 3) == [("customer 3",)]
+        assert len(ask(connection, f"select repeat('x', {LONG})")[0][0]) == LONG
+        with pytest.raises(pymysql.err.ProgrammingError):
+            ask(connection, "select * from missing_pymysql")
+        ask(connection, "insert into words (word) values (%s)", "rolled back")
+        connection.rollback()
+        assert ask(connection, "select count(*) from words where word = 'rolled back'") == [(0,)]
+        connection.ping()
+        connection.select_db("app")
+    attributed(shop, "pymysql")
+
+
+def test_aiomysql(shop: Bridge, manager: str) -> None:
+    worked(shop, run(shop, "aiomysql", [sys.executable, str(HERE / "clients" / "mysql_aio.py")], manager))
+
+
+def test_mysqlclient(shop: Bridge, manager: str) -> None:
+    if subprocess.run([SYSTEM_PYTHON, "-c", "import MySQLdb"], capture_output=True, check=False).returncode:
+        pytest.skip("the system's Python has no MySQLdb")
+    worked(shop, run(shop, "mysqlclient", [SYSTEM_PYTHON, str(HERE / "clients" / "mysql_mysqldb.py")], manager))
+
+
+def test_connector_python(shop: Bridge, manager: str) -> None:
+    """libmysqlclient 9.1 among them, and mysql_clear_password in the handshake."""
+    if not CONNECTOR.exists():
+        pytest.skip("mysql-connector-python is not installed")
+    out = run(shop, "connector", [str(CONNECTOR), str(HERE / "clients" / "mysql_connector.py")], manager)
+    assert [one["class"] for one in worked(shop, out)] == ["CMySQLConnection", "MySQLConnection", "MySQLConnection"]
+
+
+def test_node(shop: Bridge, manager: str) -> None:
+    """proxysql#1350, #1029: a parameter of 40 MB."""
+    if shutil.which("node") is None or not (HERE / "node" / "node_modules" / "mysql2").exists():
+        pytest.skip("no Node.js clients here")
+    out = run(shop, "node", ["node", str(HERE / "clients" / "mysql_select.js")], manager, BLOB="40000000")
+    for one in worked(shop, out):
+        assert one["prepared"] == "customer 4"
+        assert one["blob"] == 40_000_000
+
+
+def test_connector_j(shop: Bridge, manager: str) -> None:
+    """proxysql#4637: batches come in a pipeline."""
+    if shutil.which("java") is None or not JDBC.exists():
+        pytest.skip("no MariaDB Connector/J here")
+    out = run(shop, "jdbc", ["java", "-cp", str(JDBC), str(HERE / "clients" / "MariaSelect.java")], manager)
+    assert out.split("\n")[:6] == ["customer 3", str(LONG), "1146 42S02", "50", "1", "2"]
+    attributed(shop, "jdbc")
+
+
+def test_sqlalchemy(shop: Bridge, manager: str) -> None:
+    url = sqlalchemy.URL.create(
+        "mysql+pymysql", "agent", manager, "127.0.0.1", shop.ports["shop"], "app", {"ssl_ca": str(shop.authority.ca)}
+    )
+    engine = sqlalchemy.create_engine(url)
+    with engine.begin() as connection:
+        assert connection.dialect.is_mariadb
+        row = connection.execute(
+            sqlalchemy.text("select who as sqlalchemy_marker from invoices where id = :id"), {"id": 3}
+        )
+        assert row.scalar() == "customer 3"
+        assert "invoices" in sqlalchemy.inspect(connection).get_table_names()
+    engine.dispose()
+    assert operations(shop, "sqlalchemy_marker")
+
+
+# -- KILL --------------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_in_the_command_line_stops_the_query_upstream(shop: Bridge, manager: str, mariadb: MariaDB) -> None:
+    """proxysql#860, #1790: KILL QUERY came with the proxy's number and hit nothing."""
+    command = mariadb_cli(shop, "-e", "select sleep(30) as ctrl_c")
+    process = subprocess.Popen(
+        command,
+        env=environment(shop, manager),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+    def running() -> list[tuple[Any, ...]]:
+        return mariadb.ask(
+            "select id from information_schema.processlist where info like 'select sleep(30) as ctrl_c%%'"
+        )
+
+    shop.wait(running, 10, "running")
+    started = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    shop.wait(lambda: not running(), 3, "stopped")
+    assert time.monotonic() - started < 3
+    process.communicate(timeout=10)
+
+
+def test_only_ones_own_sessions_can_be_killed(shop: Bridge, manager: str) -> None:
+    """Both agents use the same account, so the legacy server would allow it."""
+    with connect(shop, manager) as mine, connect(shop, shop.token("manager-2")) as theirs:
+        upstream = ask(theirs, "select connection_id()")[0][0]
+        for number in (theirs.thread_id(), upstream):
+            with pytest.raises(pymysql.err.MySQLError):
+                ask(mine, f"kill query {number}")
+        assert ask(theirs, "select 1") == [(1,)]
+        with pytest.raises(pymysql.err.MySQLError):
+            ask(mine, "kill user svc_writer")
+        second = connect(shop, manager)
+        ask(mine, f"kill {second.thread_id()}")
+        with pytest.raises(pymysql.err.MySQLError):
+            ask(second, "select 1")
+        second.close()
+
+
+# -- what the relay refuses --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "insert into t (id) values (1)",
+        "start transaction read write",
+        "set session transaction read write",
+        "set statement tx_read_only=0 for insert into t (id) values (1)",
+        "/*! insert into t (id) values (1) */",
+        "select 1 /*! into outfile '/tmp/x' */",
+        "call sneaky()",
+        "select load_file('/etc/passwd')",
+        "set global max_connections = 1",
+        "set names gbk",
+    ],
+)
+def test_a_read_only_grant_on_an_account_that_can_write(shop: Bridge, mariadb: MariaDB, text: str) -> None:
+    """modelcontextprotocol/servers#1889 and its kind: the corpus of D2, as one statement each."""
+    before = mariadb.ask("select count(*) from app.t")
+    with connect(shop, shop.token("clerk-1"), "guarded") as connection:
+        with pytest.raises(pymysql.err.MySQLError) as refused:
+            ask(connection, text)
+        assert refused.value.args[0] in (1142, 1235, 1227, 1047), refused.value
+        assert ask(connection, "select 1") == [(1,)], "the session lives"
+    assert mariadb.ask("select count(*) from app.t") == before
+
+
+def test_several_statements_are_by_option_and_each_is_checked(shop: Bridge, manager: str, mariadb: MariaDB) -> None:
+    flag = pymysql.constants.CLIENT.MULTI_STATEMENTS
+    with connect(shop, manager, client_flag=flag) as connection, pytest.raises(pymysql.err.MySQLError):
+        ask(connection, "select 1; select 2")
+    with connect(shop, manager, "free", client_flag=flag) as connection, connection.cursor() as cursor:
+        cursor.execute("select 1 as several_marker; select 2")
+        assert cursor.fetchall() == ((1,),)
+        assert cursor.nextset()
+        assert cursor.fetchall() == ((2,),)
+
+
+def test_local_infile_is_off_by_default_and_the_clients_own_file_when_on(
+    shop: Bridge, manager: str, mariadb: MariaDB, tmp_path: Path
+) -> None:
+    """proxysql#833, #3500 read the file from the proxy's disk."""
+    mine = tmp_path / "mine.txt"
+    mine.write_text("from my own disk\n")
+    load = f"load data local infile '{mine}' into table words (word)"
+    with connect(shop, manager, local_infile=True) as connection, pytest.raises(pymysql.err.MySQLError):
+        ask(connection, load)
+    assert mariadb.ask("select count(*) from app.words where word = 'from my own disk'") == [(0,)]
+    with connect(shop, manager, "free", local_infile=True) as connection:
+        ask(connection, load)
+    assert mariadb.ask("select count(*) from app.words where word = 'from my own disk'") == [(1,)]
+
+
+def test_a_revoked_agent_hears_why(shop: Bridge) -> None:
+    """The goodbye comes unasked: clients that look before they write read it, others see the end only."""
+    shop.agent("clerk-9", "reader")
+    with MySQLTalk(shop.ports["shop"]) as talk:
+        assert talk.log_in(shop.token("clerk-9"), shop.authority.ca)[0] == 0
+        shop.call("agent.revoke", id="clerk-9")
+        code, sqlstate, text = error(talk.hear())
+        assert (code, sqlstate) == (1927, "70100")
+        assert "revoked" in text
+        assert talk.closed()
