@@ -276,7 +276,7 @@ class Answers:
         elif head.phase == ROWS:
             self._result_ended(head, self._status(payload), end)
         elif head.phase == COLUMNS_END:
-            self._columns_ended(head, end, codec.parse_eof(payload).status)
+            self._columns_ended(head, end, self._status(payload))
         elif first == codec.LOCAL_INFILE and head.kind == RESULTS:
             self._file(head, payload[1:], position, end)
         else:
@@ -285,7 +285,7 @@ class Answers:
 
     def _status(self, payload: bytes) -> int:
         if not self._deprecated_eof:
-            return codec.parse_eof(payload).status
+            return payload[3] | payload[4] << 8 if len(payload) == 5 else codec.parse_eof(payload).status
         if len(payload) >= 7 and payload[1] < 0xFB and payload[2] < 0xFB:
             return payload[3] | payload[4] << 8
         return codec.parse_ok(payload).status
