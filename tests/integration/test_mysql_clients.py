@@ -216,7 +216,7 @@ def test_only_ones_own_sessions_can_be_killed(shop: Bridge, manager: str) -> Non
         "set session transaction read write",
         "set statement tx_read_only=0 for insert into t (id) values (1)",
         "/*! insert into t (id) values (1) */",
-        "select 1 /*! into outfile '/tmp/x' */",
+        "select 1 /*! into outfile '/outfile' */",
         "call sneaky()",
         "select load_file('/etc/passwd')",
         "set global max_connections = 1",
