@@ -5,7 +5,7 @@ In the order of preference:
 1. ``caching_sha2_password``: "full authentication" makes every client send the password as it is, inside TLS.
 2. ``mysql_clear_password``, by clients that announce it, in the handshake or after a switch.
 3. ``authentication_openid_connect_client``, by clients that announce it, or that have it and gave no password.
-4. Any other announced plugin: a switch to the first, or to the second for clients that are too old to have it.
+4. Any other announced plugin: a switch to the first, or to the second for clients that cannot do the first.
 
 The scramble in the client's first answer is never looked at: it proves a password that nobody knows.
 """
@@ -61,7 +61,7 @@ class Carrier:
             return self._switch(OPENID, self._openid)
         if response.plugin == CLEAR and response.capabilities & Cap.PLUGIN_AUTH_LENENC and response.auth:
             return self._given(response.auth)
-        if response.plugin == CLEAR or not self._encrypted or too_old_for_sha2(response):
+        if response.plugin == CLEAR or not self._encrypted or cannot_sha2(response):
             return self._switch(CLEAR, self._cleartext)
         if response.plugin == CACHING_SHA2:
             return self._scrambled(response.auth)
@@ -107,14 +107,18 @@ class Carrier:
         return b""
 
 
-def too_old_for_sha2(response: HandshakeResponse) -> bool:
-    """libmysqlclient 5.5 to 5.7 lack caching_sha2_password; 5.5 does not name itself, and nobody else does neither."""
-    if response.plugin == CACHING_SHA2:
-        return False
+def cannot_sha2(response: HandshakeResponse) -> bool:
+    """Clients that are asked for the cleartext plugin, which they have, in place of caching_sha2_password.
+
+    libmysqlclient 5.5 to 5.7 lack it; 5.5 does not name itself, and nobody else does neither. MySQL's Connector/J reads
+    its messages wrongly from a server older than 5.5.16, which it takes a MariaDB (5.5.5-10…) for.
+    """
     named = dict(response.attributes)
-    return not named or (
-        named.get(b"_client_name") == b"libmysql" and named.get(b"_client_version", b"").startswith(b"5.")
-    )
+    name, version = named.get(b"_client_name", b""), named.get(b"_client_version", b"")
+    if name == b"MySQL Connector/J":
+        return True
+    old = not named or (name == b"libmysql" and version.startswith(b"5."))
+    return old and response.plugin != CACHING_SHA2
 
 
 def has_openid(response: HandshakeResponse) -> bool:

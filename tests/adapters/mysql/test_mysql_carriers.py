@@ -99,6 +99,15 @@ def test_old_libmysqlclient_is_asked_in_its_own_way(attributes: codec.Attributes
     assert codec.parse_auth_switch(carrier.begin()).plugin == b"mysql_clear_password"
 
 
+def test_connector_j_is_asked_for_cleartext_though_it_has_caching_sha2() -> None:
+    """Seen with 9.7 and the greeting of a MariaDB 10.11: "Unknown server response after fast auth"."""
+    named = ((b"_client_name", b"MySQL Connector/J"), (b"_client_version", b"9.7.0"))
+    carrier = Carrier(answer(b"caching_sha2_password", attributes=named), encrypted=True)
+    assert codec.parse_auth_switch(carrier.begin()).plugin == b"mysql_clear_password"
+    carrier.receive(TOKEN + b"\0")
+    assert told(carrier) == TOKEN
+
+
 def test_a_client_without_plugins_hears_that_it_cannot() -> None:
     with pytest.raises(Spoken) as refused:
         Carrier(answer(b"", b"x" * 20, MODERN & ~Cap.PLUGIN_AUTH), encrypted=True).begin()
