@@ -6,15 +6,19 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
+from twisted.internet.defer import DeferredLock
+
 from adapters.ssh.doctor import look_around
-from adapters.ssh.entrance import Entrance, say
+from adapters.ssh.entrance import Entrance, Outer, say
 from adapters.ssh.host_keys import HostKeys, in_thread_host_keys
 from adapters.ssh.hosts import Hosts
+from adapters.ssh.jump import Jump
 from adapters.ssh.options import Options as SSHOptions
 from adapters.ssh.refusals import PROTOCOL_ERROR, rule, spoken
 from adapters.ssh.relaying import relay
+from adapters.ssh.server import AgentLeg
 from adapters.ssh.trusting import trust
-from bridge.adapter import Admission, Check, Door, PeerFault, Refused, Stream, SystemFacts
+from bridge.adapter import Admission, BridgeError, Check, Door, PeerFault, Refused, Stream, SystemFacts
 
 
 class SSHAdapter:
@@ -31,6 +35,7 @@ class SSHAdapter:
         self._clock = clock
         self._hosts = Hosts(clock)
         self._host_keys: HostKeys | None = None
+        self._reading = DeferredLock()
 
     def start(self, deferring: Callable[..., Awaitable[Any]]) -> None:
         self._hosts.deferring = deferring
@@ -41,7 +46,33 @@ class SSHAdapter:
     async def serve(self, client: Stream, door: Door) -> None:
         entrance = Entrance(door, self._hosts, self._clock)
         await entrance.enter(client, await self._keys(door.system))
-        await self._relayed(entrance, door.system)
+        if entrance.jumping is None:
+            await self._relayed(entrance, door.system)
+        else:
+            await self._jumped(entrance.leg, entrance.jumping, door)
+
+    async def _jumped(self, leg: AgentLeg, outer: Outer, door: Door) -> None:
+        """``ssh -J``: the inner connections, each with a session of its own."""
+        options: SSHOptions = door.system.options
+
+        async def inner(client: Stream, host: str) -> None:
+            entrance = Entrance(door, self._hosts, self._clock, outer=outer._replace(host=host))
+            keys = await self._keys(door.system)
+            detail = ""
+            try:
+                await entrance.enter(client, keys.for_host(host, time.time()))
+                await self._relayed(entrance, door.system)
+            except BridgeError as end:
+                detail = str(end)
+                raise
+            finally:
+                await entrance.leave(detail)
+
+        try:
+            await Jump(leg, inner, options.max_channels, self._clock).run()
+        except PeerFault as fault:
+            await say(leg, PROTOCOL_ERROR, str(fault))
+            raise
 
     async def _relayed(self, entrance: Entrance, system: SystemFacts) -> None:
         leg, admission = entrance.leg, entrance.admission
@@ -60,10 +91,15 @@ class SSHAdapter:
             raise
 
     async def _keys(self, system: SystemFacts) -> HostKeys:
-        """Two connections that come first may both read them; they read the same."""
-        if self._host_keys is None:
-            self._host_keys = await self._hosts.deferring(in_thread_host_keys, system.options.host_key, system.folder)
-        return self._host_keys
+        """One at a time, so that connections that come first together do not each make their own."""
+        await self._reading.acquire()
+        try:
+            if self._host_keys is None:
+                files = system.options.host_key
+                self._host_keys = await self._hosts.deferring(in_thread_host_keys, files, system.folder)
+            return self._host_keys
+        finally:
+            self._reading.release()
 
     async def trust(
         self, connect: Callable[[], Awaitable[Stream]], system: SystemFacts, host: str

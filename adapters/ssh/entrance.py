@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from adapters.ssh.authentication import Login, Methods
 from adapters.ssh.host_keys import HostKeys
@@ -22,15 +23,22 @@ from bridge.adapter import (
     Reason,
     Stream,
     StreamClosed,
-    SystemFacts,
     TimedOut,
 )
 
 
-class Entrance:
-    """``enter`` is called once. Then ``admission`` and ``host`` are there, or ``outer`` for one that only jumps.
+class Outer(NamedTuple):
+    """What the outer connection of ``ssh -J`` has proven, and the host that the inner one is for."""
 
-    ``inherited`` is the proof of the outer connection, ``host_name`` the host that it asked for (``ssh -J``).
+    credential: Credential
+    limits: Limits
+    host: str = ""
+
+
+class Entrance:
+    """``enter`` is called once. Then ``admission`` and ``host`` are there, or ``jumping`` for one that only jumps.
+
+    ``outer`` is given for an inner connection.
     """
 
     def __init__(
@@ -39,20 +47,19 @@ class Entrance:
         hosts: Hosts,
         clock: Callable[[], float],
         *,
-        inherited: Credential | None = None,
-        host_name: str = "",
+        outer: Outer | None = None,
     ) -> None:
         self._door = door
         self._hosts = hosts
         self._clock = clock
-        self._inherited = inherited
-        self._host_name = host_name
+        self._outer = outer
+        self._admitted = False
         self._options: Options = door.system.options
         self.leg: AgentLeg
         self.admission: Admission
         self.host: HostLeg
         self.limits: Limits = NO_LIMITS
-        self.outer: Credential | None = None
+        self.jumping: Outer | None = None
 
     async def enter(self, client: Stream, host_keys: HostKeys) -> AgentLeg:
         """Raises Refused, PeerFault, TimedOut, StreamClosed; the client was told."""
@@ -60,11 +67,11 @@ class Entrance:
         self.leg = await accept(client, host_keys, timeout=system.hello_timeout, seconds=self._clock)
         login = Login(
             self.leg,
-            methods(self._options, inherited=self._inherited is not None),
+            methods(self._options, inherited=self._outer is not None),
             self._judge,
             self._clock() + system.auth_timeout,
             self._clock,
-            self._inherited,
+            self._outer.credential if self._outer is not None else None,
         )
         try:
             await login.run()
@@ -76,26 +83,37 @@ class Entrance:
             raise
         return self.leg
 
+    async def leave(self, detail: str) -> None:
+        """Ends the session, if there is one, while the client's connection goes on."""
+        if self._admitted:
+            await self.admission.end(detail)
+
     async def _judge(self, user: str, credential: Credential, limits: Limits) -> None:
         options = self._options
-        if options.jump and user == options.jump_user and self._inherited is None:
+        if self._outer is None and options.jump and user == options.jump_user:
             await self._door.verify(credential)
-            self.outer = credential
+            self.jumping = Outer(credential, limits)
             return
+        if self._outer is not None and credential is self._outer.credential:
+            limits = self._outer.limits
         wish = await self._wish(user)
         target = {"host": wish.host} if wish.host else {}
         request = AdmissionRequest(wish.account, target, self.leg.facts.get("software", ""))
         self.admission = await self._door.admit(credential, request)
+        self._admitted = True
         self.limits = limits
         self.host = await self._hosts.log_in(self.admission, self._door.system, wish.host)
 
     async def _wish(self, user: str) -> Wish:
-        system: SystemFacts = self._door.system
+        system, outer = self._door.system, self._outer
         try:
-            wish = read_wish(user, fleet=bool(system.hosts) and not self._host_name)
+            wish = read_wish(user, fleet=bool(system.hosts) and outer is None)
         except PeerFault as fault:
             raise await self._door.turn_away(Reason.PROTOCOL, detail=str(fault)) from None
-        return Wish(wish.account, self._host_name) if self._host_name else wish
+        if outer is None:
+            return wish
+        alone = not system.hosts and outer.host == system.host.lower()
+        return Wish(wish.account, "" if alone else outer.host)
 
 
 def methods(options: Options, *, inherited: bool) -> Methods:

@@ -70,7 +70,7 @@ class _Factory:
 
     def __init__(self, host_keys: HostKeys) -> None:
         self.privateKeys = host_keys.keys
-        self.publicKeys = {kind: key.public() for kind, key in host_keys.keys.items()}  # type: ignore[no-untyped-call]
+        self.publicKeys = {kind: key.public() for kind, key in host_keys.keys.items()}
 
 
 class Exchange(SSHServerTransport):

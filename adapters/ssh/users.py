@@ -30,9 +30,13 @@ class Wish(NamedTuple):
 def read_wish(user: str, *, fleet: bool) -> Wish:
     """Only the user names of a ``fleet`` name a host. Raises PeerFault for what is no account or no host."""
     account, separator, host = _split(user) if fleet else (user, "", "")
-    if len(user) > LONGEST or not _ACCOUNT.fullmatch(account) or (separator and not _HOST.fullmatch(host)):
+    if len(user) > LONGEST or not _ACCOUNT.fullmatch(account) or (separator and not is_host(host)):
         raise PeerFault("the user name is an account, account+host or account@host")
     return Wish(None if account == DEFAULT_ACCOUNT else account, host.lower())
+
+
+def is_host(text: str) -> bool:
+    return bool(_HOST.fullmatch(text))
 
 
 def _split(user: str) -> tuple[str, str, str]:

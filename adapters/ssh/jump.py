@@ -1,0 +1,296 @@
+"""The outer connection of ``ssh -J``: each direct-tcpip channel is a connection to a host, and ends here.
+
+The client believes that the channel leads to the host's own sshd and begins an SSH connection in it. That one is ended
+at the bridge as well, under the host's name (``HostKeys.for_host``), so that nobody needs the static secret; what the
+outer connection has proven counts for it, and each inner connection is admitted anew.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from twisted.internet.defer import Deferred
+
+from adapters.ssh import codec
+from adapters.ssh.codec import Opening
+from adapters.ssh.fields import Fields, number
+from adapters.ssh.server import AgentLeg
+from adapters.ssh.users import is_host
+from bridge.adapter import Address, BridgeError, PeerFault, Stream, StreamClosed, TimedOut, TLSFacts, TLSSettings
+
+WINDOW = 2 * 1024 * 1024
+LARGEST = 32 * 1024
+"""As OpenSSH has them: of the inner connection's bytes so many are kept unread."""
+
+TICK = 5.0
+"""Seconds between two looks at what waits: an adapter has no clock of its own that calls."""
+
+STALL_LIMIT = 60.0
+"""Seconds the client may take nothing while ``send`` waits, as on a TCP connection."""
+
+Serve = Callable[[Stream, str], Coroutine[Any, Any, None]]
+"""Serves one inner connection; the text is the host's name as the client gave it."""
+
+
+class ChannelStream:
+    """Implements ``Stream`` over a channel. ``theirs`` is the client's number, ``ours`` the bridge's."""
+
+    tls: TLSFacts | None = None
+
+    def __init__(self, leg: AgentLeg, opening: Opening, ours: int, seconds: Callable[[], float]) -> None:
+        self.peer: Address = leg.stream.peer
+        self.local: Address = leg.stream.local
+        self.theirs, self.ours = opening.sender, ours
+        self.closed_by_client = False
+        self._leg = leg
+        self._seconds = seconds
+        self._window = opening.window
+        self._largest = min(opening.largest, LARGEST)
+        self._taken = 0  # bytes that the client's window does not know yet
+        self._unread = WINDOW
+        self._inbox: deque[bytes] = deque()
+        self._eof = self._closed = False
+        self._waiting: list[tuple[Deferred[None], float]] = []
+
+    # -- in
+
+    async def receive(self, timeout: float | None = None) -> bytes:
+        end = float("inf") if timeout is None else self._seconds() + timeout
+        while not self._inbox and not self._eof and not self._closed:
+            await self._wait(end)
+            if self._seconds() >= end and not self._inbox:
+                raise TimedOut("waited in vain for the client's next bytes")
+        if self._inbox:
+            data = self._inbox.popleft()
+            await self._credit(len(data))
+            return data
+        if self._closed:
+            raise StreamClosed("the channel was closed")
+        return b""
+
+    async def _credit(self, count: int) -> None:
+        self._taken += count
+        if self._taken >= WINDOW // 2 and not self._closed:
+            self._leg.write(codec.adjust(self.theirs, self._taken))
+            self._unread += self._taken
+            self._taken = 0
+            await self._leg.flush()
+
+    async def each(self, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
+        while True:
+            try:
+                data = await self.receive()
+            except StreamClosed as closed:
+                return str(closed)
+            if not data:
+                return ""
+            await take(data)
+
+    def unread(self, data: bytes) -> None:
+        if data:
+            self._inbox.appendleft(data)
+            self._taken -= len(data)
+
+    # -- out
+
+    async def send(self, data: bytes | bytearray | memoryview) -> None:
+        rest = memoryview(data)
+        while rest:
+            if self._closed:
+                raise StreamClosed("the channel was closed")
+            count = min(len(rest), self._window, self._largest)
+            if not count:
+                await self._until_there_is_room()
+                continue
+            self._window -= count
+            self._leg.write(codec.data(self.theirs, bytes(rest[:count])))
+            rest = rest[count:]
+        await self._leg.flush()
+
+    async def _until_there_is_room(self) -> None:
+        await self._leg.flush()
+        end = self._seconds() + STALL_LIMIT
+        while not self._window and not self._closed:
+            if self._seconds() >= end:
+                self.abort()
+                raise StreamClosed("the client took nothing for too long")
+            await self._wait(end)
+
+    async def send_eof(self) -> None:
+        if not self._closed:
+            self._leg.write(codec.eof(self.theirs))
+            await self._leg.flush()
+
+    async def close(self) -> None:
+        self.abort()
+        try:
+            await self._leg.flush()
+        except StreamClosed:
+            return
+
+    def abort(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._leg.write(codec.close(self.theirs))
+            self.wake()
+
+    async def start_tls(self, settings: TLSSettings, *, replay: bytes = b"", timeout: float = 10.0) -> TLSFacts:
+        raise PeerFault("there is no TLS within SSH")
+
+    def hand_over(self, protocol: Any) -> NoReturn:
+        raise PeerFault("a channel has no transport to give away")
+
+    # -- what the outer connection brings
+
+    def take(self, message: int, payload: bytes) -> None:
+        if message == codec.DATA:
+            data = Fields(payload, 5).string()
+            self._unread -= len(data)
+            if self._unread < 0:
+                raise PeerFault("more came than the window of a channel allows")
+            if data and not self._eof:
+                self._inbox.append(data)
+        elif message == codec.WINDOW_ADJUST:
+            self._window += Fields(payload, 5).number()
+        elif message == codec.EOF:
+            self._eof = True
+        elif message == codec.CLOSE:
+            self.closed_by_client = True
+            self.abort()
+        self.wake()
+
+    def lose(self) -> None:
+        """The outer connection is gone: nothing can be said any more."""
+        self._closed = True
+        self.wake()
+
+    def wake(self, late: float = float("inf")) -> None:
+        """Whoever waits looks again; with ``late`` only those whose time was before it."""
+        due = [one for one in self._waiting if late == float("inf") or one[1] <= late]
+        self._waiting = [one for one in self._waiting if one not in due]
+        for waiting, _ in due:
+            waiting.callback(None)
+
+    async def _wait(self, end: float) -> None:
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append((waiting, end))
+        await waiting
+
+
+class Ticking:
+    """A stream whose ``each`` looks up from time to time; all else is the stream's own."""
+
+    def __init__(self, stream: Stream, tick: Callable[[], None]) -> None:
+        self._stream = stream
+        self._tick = tick
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def each(self, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
+        while True:
+            self._tick()
+            try:
+                data = await self._stream.receive(TICK)
+            except TimedOut:
+                continue
+            except StreamClosed as closed:
+                return str(closed)
+            if not data:
+                return ""
+            await take(data)
+
+
+class Jump:
+    """The channels of one outer connection. ``run`` returns when the client has gone and all it began is over."""
+
+    def __init__(self, leg: AgentLeg, serve: Serve, most: int, seconds: Callable[[], float]) -> None:
+        self._leg = leg
+        self._serve = serve
+        self._most = most
+        self._seconds = seconds
+        self._channels: dict[int, ChannelStream] = {}
+        self._serving: dict[int, Deferred[None]] = {}
+        self._defect: BaseException | None = None
+        self._next = 0
+
+    async def run(self) -> None:
+        """Raises PeerFault."""
+        leg = self._leg
+        leg.stream = Ticking(leg.stream, self._tick)
+        try:
+            await leg.run(self._take, leg.flush)
+        finally:
+            for channel in list(self._channels.values()):
+                channel.lose()
+            for serving in list(self._serving.values()):
+                await serving
+        if self._defect is not None:
+            raise self._defect
+
+    def _tick(self) -> None:
+        for channel in list(self._channels.values()):
+            channel.wake(self._seconds())
+
+    def _take(self, payload: bytes) -> None:
+        message = payload[0]
+        if message == codec.OPEN:
+            self._opened(Opening.parse(payload))
+        elif message == codec.GLOBAL_REQUEST:
+            fields = Fields(payload, 1)
+            fields.name()
+            if fields.flag():
+                self._leg.write(bytes((codec.REQUEST_FAILURE,)))
+        elif message == codec.CHANNEL_REQUEST:
+            fields = Fields(payload, 1)
+            channel = self._channels.get(fields.number())
+            fields.name()
+            if channel is not None and fields.flag():
+                self._leg.write(codec.answer(channel.theirs, success=False))
+        elif message in (codec.WINDOW_ADJUST, codec.DATA, codec.EOF, codec.CLOSE):
+            self._passed_on(message, payload)
+        else:
+            raise PeerFault("a message that has no place in a connection that only jumps")
+
+    def _passed_on(self, message: int, payload: bytes) -> None:
+        channel = self._channels.get(Fields(payload, 1).number())
+        if channel is not None:
+            channel.take(message, payload)
+            self._forget_if_over(channel)
+
+    def _opened(self, opening: Opening) -> None:
+        if opening.kind != "direct-tcpip":
+            self._refuse(opening, codec.PROHIBITED, "this user name is for ssh -J only")
+            return
+        host = Fields(opening.rest).text().lower()
+        if not is_host(host) or len(self._channels) >= self._most:
+            self._refuse(opening, codec.CONNECT_FAILED, "no such host, or too many at once")
+            return
+        ours, self._next = self._next, self._next + 1
+        channel = self._channels[ours] = ChannelStream(self._leg, opening, ours, self._seconds)
+        head = bytes((codec.OPEN_CONFIRMATION,)) + number(opening.sender) + number(ours)
+        self._leg.write(head + number(WINDOW) + number(LARGEST))
+        self._serving[ours] = serving = Deferred.fromCoroutine(self._served(channel, host))
+        serving.addErrback(lambda failure: setattr(self, "_defect", failure.value))
+
+    def _refuse(self, opening: Opening, reason: int, text: str) -> None:
+        self._leg.write(codec.open_failure(opening.sender, reason, text))
+
+    async def _served(self, channel: ChannelStream, host: str) -> None:
+        try:
+            await self._serve(channel, host)
+        except BridgeError:
+            return  # told and recorded; the others live on
+        finally:
+            await channel.close()
+            self._forget_if_over(channel)
+
+    def _forget_if_over(self, channel: ChannelStream) -> None:
+        """Its number is free when both have closed; the coroutine is awaited at the end if it still runs."""
+        if channel.closed_by_client and channel._closed:
+            self._channels.pop(channel.ours, None)
+            serving = self._serving.get(channel.ours)
+            if serving is not None and serving.called:
+                del self._serving[channel.ours]
