@@ -19,6 +19,9 @@ from rig.certificates import Authority
 from rig.mariadb import MariaDB, available, shop_document, shop_environment
 from rig.place import Place, free_port
 from rig.postgres import Server, binaries
+from rig.ssh_clients import Client, hosts_document, hosts_environment
+from rig.sshd import LEGACY, Account, Sshd
+from rig.sshd import available as sshd_available
 
 MakeBridge = Callable[..., Bridge]
 
@@ -218,3 +221,60 @@ def shop(place: Place, authority: Authority, mariadb: MariaDB) -> Iterator[Bridg
         yield running
     finally:
         assert running.stop() == 0
+
+
+# -- SSH ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def account(place: Place) -> Iterator[Account]:
+    if not sshd_available():
+        pytest.skip("a real sshd with a system user of its own needs root")
+    made = Account(place)
+    try:
+        made.create()
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture(scope="session")
+def modern(place: Place, account: Account) -> Iterator[Sshd]:
+    host = Sshd(place, account, "sshd-modern", kinds="ed25519 rsa ecdsa")
+    host.start()
+    yield host
+    host.stop()
+
+
+@pytest.fixture(scope="session")
+def old(place: Place, account: Account) -> Iterator[Sshd]:
+    host = Sshd(place, account, "sshd-legacy", LEGACY, "rsa")
+    host.start()
+    yield host
+    host.stop()
+
+
+@pytest.fixture(scope="session")
+def gate(place: Place, authority: Authority, account: Account, modern: Sshd, old: Sshd) -> Iterator[Bridge]:
+    """A bridge in front of both hosts: a system for each way in which they differ."""
+    document = hosts_document(account, modern, old)
+    running = Bridge(place, authority, "gate", document, hosts_environment(account))
+    try:
+        running.start()
+        running.agent("operator-1", "operator")
+        running.agent("auditor-1", "reader")
+        yield running
+    finally:
+        assert running.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def operator(gate: Bridge) -> Client:
+    """May do everything on the hosts."""
+    return Client(gate, "operator-1")
+
+
+@pytest.fixture(scope="session")
+def auditor(gate: Bridge) -> Client:
+    """May read."""
+    return Client(gate, "auditor-1")
