@@ -24,6 +24,9 @@ WINDOW = 2 * 1024 * 1024
 LARGEST = 32 * 1024
 """As OpenSSH has them: of the inner connection's bytes so many are kept unread."""
 
+SMALL = 1024
+"""Bytes below which what comes is put together: of single bytes a window would fill much more memory than its size."""
+
 TICK = 5.0
 """Seconds between two looks at what waits: an adapter has no clock of its own that calls."""
 
@@ -150,7 +153,11 @@ class ChannelStream:
             self._unread -= len(data)
             if self._unread < 0:
                 raise PeerFault("more came than the window of a channel allows")
-            if data and not self._eof:
+            if self._eof:
+                raise PeerFault("data came after the end of a channel")
+            if self._inbox and len(self._inbox[-1]) < SMALL:
+                self._inbox[-1] += data
+            elif data:
                 self._inbox.append(data)
         elif message == codec.WINDOW_ADJUST:
             self._window += Fields(payload, 5).number()
