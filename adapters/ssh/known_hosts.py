@@ -121,8 +121,9 @@ class Pins:
         return bool(self._keys or self._authorities or self._fingerprints)
 
     def algorithms(self) -> tuple[str, ...]:
-        """Of signatures, that the pinned keys can make; a fingerprint tells no kind."""
-        kinds = KINDS if self._fingerprints else tuple({Fields(key).name() for key in self._keys})
+        """Of signatures, that the pinned keys can make, the best first; a fingerprint tells no kind."""
+        pinned = {Fields(key).name() for key in self._keys}
+        kinds = [kind for kind in KINDS if self._fingerprints or kind in pinned]
         plain = [name for kind in kinds for name in (RSA if kind == "ssh-rsa" else (kind,))]
         signed = tuple(f"{name}{CERTIFICATE}" for name in (*KINDS[:4], *RSA[:2]))
         return (*(signed if self._authorities else ()), *plain)
