@@ -1,4 +1,4 @@
-"""Runs every measurement, the ways to PostgreSQL by turns, and prints medians and ratios beside the targets."""
+"""Runs every measurement, the ways to a server by turns, and prints medians and ratios beside the targets."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ import tempfile
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol, TypeVar
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import inside
 import measuring
-from peers import POOLING, Peers, Way
+import mysql
+from peers import POOLING, Peers
+from rig.bridge import Bridge
 
 from bridge import __version__
 
@@ -32,7 +34,7 @@ PREAMBLE = """\
 # Benchmarks
 
 {day}, {machine}, version {version}, load {load:.1f} before the start.
-Made by `scripts/bench {options}`: clients, PostgreSQL and all peers share the machine and take turns; each number is
+Made by `scripts/bench {options}`: clients, servers and all peers share the machine and take turns; each number is
 the median of {rounds} runs, of {seconds} s where it is a rate. Only the ratios within one run mean something.
 
 pgbouncer in session mode reuses its server connections, so that its clients wait for one login; the bridge logs in
@@ -63,7 +65,15 @@ class Report:
         self.say(f"| {' | '.join(cells)} |")
 
 
-def by_turns(ways: Sequence[Way], rounds: int, measure: Callable[[Way], float]) -> dict[str, float]:
+class Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+AnyWay = TypeVar("AnyWay", bound=Named)
+
+
+def by_turns(ways: Sequence[AnyWay], rounds: int, measure: Callable[[AnyWay], float]) -> dict[str, float]:
     """The median of each way; a noisy second hits all of them, and each is first once."""
     found: dict[str, list[float]] = {way.name: [] for way in ways}
     for number in range(rounds):
@@ -144,6 +154,33 @@ def logins(report: Report, peers: Peers, seconds: int, rounds: int) -> None:
     compare(report, "Logins: `pgbench -S -C`, 8 clients, TLS with verify-full", "per second", medians, POOLING, 0.4)
 
 
+def measure_mysql(report: Report, shop: mysql.Shop, seconds: int, rounds: int, idle: int) -> None:
+    """``seconds`` is what a run should take about; the number of statements is fixed from one direct run."""
+    pid = shop.bridge.process.pid if shop.bridge.process else 0
+    bridge = shop.routes()[-1]
+    base = measuring.resident(pid)
+    streaming = measuring.peak_while(pid, lambda: mysql.wide(bridge)) - base
+    bridge.connect().close()
+    before = measuring.resident(pid)
+    held = mysql.idle_sessions(bridge, idle)
+    each = (measuring.resident(pid) - before) / idle
+    for connection in held:
+        connection.close()
+    report.section("MySQL: memory")
+    report.table("what", "measured", "target")
+    report.row("more while 200 MB of rows stream, at most", f"{streaming / 1024:.1f} MiB", "≤ 64 MiB")
+    report.row(f"each of {idle:,} idle sessions", f"{each:.1f} KiB", "≤ 64 KiB")
+    count = max(2000, int(shop.selects(bridge, 2000) * seconds))
+    medians = _routes(shop, rounds, lambda route: shop.selects(route, count))
+    title = f"MySQL: point selects, `mariadb-slap` with {mysql.CLIENTS} clients, every statement logged"
+    compare(report, title, "per second", medians, "HAProxy tcp", 0.6)
+    compare(report, "MySQL: result of 200 MB", "MB/s", _routes(shop, rounds, mysql.wide), "HAProxy tcp", 0.7)
+
+
+def _routes(shop: mysql.Shop, rounds: int, measure: Callable[[mysql.Route], float]) -> dict[str, float]:
+    return by_turns(shop.routes(), rounds, measure)
+
+
 def machine() -> str:
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     cpu = model[1] if model else platform.machine()
@@ -172,6 +209,42 @@ def alone() -> IO[str]:
     return lock
 
 
+def run_postgres(report: Report, folder: Path, seconds: int, rounds: int, idle: int) -> None:
+    peers = Peers(_folder(folder, "postgres"))
+    try:
+        peers.start()
+        measure_all(report, peers, seconds, rounds, idle)
+    except SystemExit:
+        last_words(peers.bridge)
+        raise
+    finally:
+        peers.close()
+
+
+def run_mysql(report: Report, folder: Path, seconds: int, rounds: int, idle: int) -> None:
+    shop = mysql.Shop(_folder(folder, "mysql"))
+    try:
+        shop.start()
+        measure_mysql(report, shop, seconds, rounds, idle)
+    except SystemExit:
+        last_words(shop.bridge)
+        raise
+    finally:
+        shop.close()
+
+
+def _folder(parent: Path, name: str) -> Path:
+    folder = parent / name
+    folder.mkdir(mode=0o755)
+    return folder
+
+
+def last_words(bridge: Bridge) -> None:
+    alive = bridge.process is not None and bridge.process.poll() is None
+    said = bridge.daemon_log.read_text().splitlines()[-40:]
+    print(f"bench: the bridge {'still runs' if alive else 'has ended'}; the end of its log:", *said, sep="\n  ")
+
+
 def main() -> int:
     arguments = argparse.ArgumentParser(description="Measures the bridge beside its peers, in one run.")
     arguments.add_argument("--save", action="store_true", help=f"write {RESULTS.name}")
@@ -179,6 +252,7 @@ def main() -> int:
     arguments.add_argument("--seconds", type=int, default=8, help="of each pgbench run")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--idle", type=int, default=1000, help="idle sessions held open")
+    arguments.add_argument("--only", choices=("postgres", "mysql"), help="leave the other out")
     given = arguments.parse_args()
     seconds, rounds, idle = (1, 1, 50) if given.quick else (given.seconds, given.rounds, given.idle)
     lock = alone()
@@ -187,18 +261,13 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="idbridge-bench-"))
     folder.chmod(0o755)  # PostgreSQL runs as somebody else
     report = Report()
-    peers = Peers(folder)
+    report.say(preamble(seconds, rounds))
     try:
-        peers.start()
-        report.say(preamble(seconds, rounds))
-        measure_all(report, peers, seconds, rounds, idle)
-    except SystemExit:
-        alive = peers.bridge.process is not None and peers.bridge.process.poll() is None
-        said = peers.bridge.daemon_log.read_text().splitlines()[-40:]
-        print(f"bench: the bridge {'still runs' if alive else 'has ended'}; the end of its log:", *said, sep="\n  ")
-        raise
+        if given.only != "mysql":
+            run_postgres(report, folder, seconds, rounds, idle)
+        if given.only != "postgres":
+            run_mysql(report, folder, seconds, rounds, idle)
     finally:
-        peers.close()
         shutil.rmtree(folder, ignore_errors=True)
         lock.close()
     if given.save:

@@ -62,11 +62,12 @@ _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin"
 
 
 class MariaDB:
-    """Runs as an unprivileged user when the tests run as root."""
+    """Runs as an unprivileged user when the tests run as root. ``settings`` go behind the usual ones."""
 
-    def __init__(self, place: Place, authority: Authority, name: str = "mariadb") -> None:
+    def __init__(self, place: Place, authority: Authority, name: str = "mariadb", *, settings: str = "") -> None:
         self.place = place
         self.authority = authority
+        self.settings = settings
         self.port = free_port()
         self.folder = place.folder / name
         self.socket = self.folder / "socket"
@@ -87,6 +88,7 @@ class MariaDB:
             f"{SETTINGS}port = {self.port}\nsocket = {self.socket}\ndatadir = {self.folder}/data\n"
             f"ssl_cert = {self.folder}/server.crt\nssl_key = {self.folder}/server.key\nssl_ca = {self.folder}/ca.pem\n"
             f"general_log_file = {self.general_log}\nlog_error = {self.log}\npid_file = {self.folder}/pid\n"
+            + self.settings
         )
         if self._as_user:
             for path in (self.folder, *self.folder.iterdir()):
