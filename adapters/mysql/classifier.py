@@ -4,12 +4,11 @@ Ideas:
 
 * The cache keeps answers by the text's ``lexer.shape``, never by anything that could make two meanings look the same.
 * sqlglot takes milliseconds for a large text: those run in a thread, one at a time, with a bounded queue.
-* A text that is too large to be read has its kind by its first word, if nothing in it can be more (``_large``).
+* There is a limit to what is read; a longer text is not understood.
 """
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -17,15 +16,15 @@ from typing import Any
 
 from twisted.internet.defer import DeferredLock
 
-from adapters.mysql.functions import ADMINISTRATIVE
 from adapters.mysql.lexer import Modes
 from adapters.mysql.operations import KeptOperations
 from adapters.mysql.opinion import Opinion, second_opinion
 from adapters.mysql.statements import UNPARSED, Statement, classify, depend_on_integers
 from bridge.adapter import Action
 
-MAX_READ = 1024 * 1024
-"""Bytes of a text that is read token by token: 1 MiB takes some 200 ms, in a thread."""
+MAX_READ = 16 * 1024 * 1024
+"""Bytes of a text that is read, one packet of the protocol: mostly rows of literals or one long string, half a second
+of a thread at most; what has too many tokens is given up sooner."""
 
 INLINE = 4096
 """Bytes of a text that is read at once; longer ones go to the thread."""
@@ -52,15 +51,15 @@ class Classifier:
     def start(self, deferring: Callable[..., Awaitable[Any]]) -> None:
         self._deferring = deferring
 
-    async def classify(self, text: bytes, modes: Modes, key: bytes | None, *, single: bool) -> Statements:
-        """``key``: the text's shape, None when nothing is to be kept. ``single``: the server takes one statement."""
+    async def classify(self, text: bytes, modes: Modes, key: bytes | None) -> Statements:
+        """``key``: the text's shape, None when nothing is to be kept."""
         if key is not None:
             known = self._cache.get(key)
             if known is not None:
                 self._cache.move_to_end(key)
                 return known if key == text or len(known) > 1 else (replace(known[0], end=len(text)),)
         if len(text) > MAX_READ:
-            return (_large(text, modes, single=single),)
+            return (replace(UNPARSED, end=len(text)),)
         statements = await self._read(text, modes)
         if key is not None and (key == text or not depend_on_integers(statements)):
             self._cache[key] = statements
@@ -101,18 +100,3 @@ def _second(statement: Statement) -> Statement:
     if opinion is not None:
         statement = replace(statement, objects=opinion.tables[:32], databases=opinion.databases)
     return statement
-
-
-_LARGE_HEAD = re.compile(rb"\s*(INSERT|REPLACE|UPDATE|DELETE)\s", re.IGNORECASE)
-_LARGE_MORE = re.compile(
-    rb"/\*M?!|\b(?:OUTFILE|DUMPFILE|" + "|".join(sorted(ADMINISTRATIVE)).encode("ascii") + rb")\b", re.IGNORECASE
-)
-
-
-def _large(text: bytes, modes: Modes, *, single: bool) -> Statement:
-    """An INSERT of megabytes: it is one statement, by its first word, and holds nothing that is more than a write."""
-    head = _LARGE_HEAD.match(text)
-    one = single or text.rstrip(b"; \t\r\n").find(b";") < 0
-    if head is None or not one or modes.foreign or not modes.charset or _LARGE_MORE.search(text):
-        return replace(UNPARSED, end=len(text))
-    return Statement(f"sql.{head[1].lower().decode('ascii')}", Action.WRITE, end=len(text))

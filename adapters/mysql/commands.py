@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from adapters.mysql import guard
 from adapters.mysql.classifier import Classifier
-from adapters.mysql.codec import Cap, Com, packets
+from adapters.mysql.codec import Com, packets
 from adapters.mysql.kill import Kills, KillSlot
 from adapters.mysql.lexer import UNKNOWN, Modes, shape
 from adapters.mysql.operations import Describing, foreign
@@ -96,7 +96,6 @@ class Commands:
         self._ask = ask
         self._unprepared = unprepared
         self._read_only = guard.read_only(admission.actions)
-        self._single = not capabilities & Cap.MULTI_STATEMENTS
         self._database = database
         self._modes: Modes = UNKNOWN
         self._in_doubt = True  # modes and database are to be asked for
@@ -152,7 +151,7 @@ class Commands:
         return f"{self._describing.scope} {self._database}"
 
     async def _query_anew(self, text: bytes, key: bytes | None) -> Verdict:
-        statements = await self._classifier.classify(text, self._modes, key, single=self._single)
+        statements = await self._classifier.classify(text, self._modes, key)
         if len(statements) > MAX_TEXTS:
             operation = self._describing.of(text, replace(UNPARSED, end=len(text)), self._modes, self._database)
             return await self._objected(operation, f"one command holds more than {MAX_TEXTS} statements")
@@ -209,7 +208,7 @@ class Commands:
     async def _prepares(self, statement: Statement, operation: Operation) -> tuple[Operation, str]:
         """PREPARE … FROM 'text': it is what the text is."""
         text = statement.value.encode("utf-8")
-        inner = await self._classifier.classify(text, self._modes, None, single=True)
+        inner = await self._classifier.classify(text, self._modes, None)
         if len(inner) != 1:
             return replace(operation, action=Action.ADMIN), "only one statement can be prepared"
         prepared, why = await self._described(text, inner[0], self._database)
@@ -268,7 +267,7 @@ class Commands:
             await self._settle()
         text = body[1:]
         key = shape(text) if self._modes.plain else None
-        statements = await self._classifier.classify(text, self._modes, key, single=True)
+        statements = await self._classifier.classify(text, self._modes, key)
         statement = statements[0] if len(statements) == 1 else replace(UNPARSED, end=len(text))
         operation, why = await self._described(text, statement, self._database)
         why = why or guard.inner_objection(statement)
@@ -415,11 +414,9 @@ class Commands:
         """0 lets the server take several statements in one command, 1 ends that."""
         if len(body) != 3 or body[1:] not in (b"\0\0", b"\1\0"):
             raise PeerFault("COM_SET_OPTION: no such option")
-        if body[1] == 0:
-            if not self._multi_allowed:
-                text = "several statements in one command are not allowed on this system"
-                return self._refuse(_spoken(Reason.ACTION_DENIED, 1142, "42000", text))
-            self._single = False
+        if body[1] == 0 and not self._multi_allowed:
+            text = "several statements in one command are not allowed on this system"
+            return self._refuse(_spoken(Reason.ACTION_DENIED, 1142, "42000", text))
         self._answers.expect(Expected(ONE))
         return None
 

@@ -17,11 +17,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
+from adapters.mysql.literals import ROWS, end_of_string
+
 MAX_TEXT = 16 * 1024
 """Bytes of a statement that the log keeps; the rest is cut before redaction, so a cut literal is a ``?``."""
 
 MAX_SHAPE = 4096
 """Longest text used as a cache key; with the size of the caches this bounds their memory."""
+
+MAX_TOKENS = 100_000
+"""Tokens of a text, rows of literals not counted; what has more was made to have: 100,000 take some 100 ms."""
 
 SAFE_CHARSETS = frozenset(
     """
@@ -87,33 +92,16 @@ _NUMBER = (
 # `--` begins a comment before white space, a control character or the end; a control character is in doubt anyway.
 _LINE = rb"(?:#|--(?=[ \t\n\v\f\r]|\Z))[^\n\x00]*"
 _SIGNS = rb"@@|\\N|[!%&*+(),\-./:;<=>?@\[\]^{|}~]"
-_ESCAPED = rb"(?>(?:[^%b\\]+|\\.|%b%b)*)"
-_UNESCAPED = rb"(?>(?:[^%b]+|%b%b)*)"
-
-
-def _pattern(backslashes: bool, ansi: bool) -> re.Pattern[bytes]:
-    single = (_ESCAPED if backslashes else _UNESCAPED).replace(b"%b", b"'")
-    double = (_ESCAPED if backslashes and not ansi else _UNESCAPED).replace(b"%b", b'"')
-    doubled = rb'"' + double + rb'"'
-    string = rb"'" + single + rb"'" + (b"" if ansi else rb"|" + doubled)
-    quoted = rb"`(?>(?:[^`]+|``)*)`" + (rb"|" + doubled if ansi else b"")
-    return re.compile(
-        rb"(?P<space>" + _SPACE + rb")|(?P<number>" + _NUMBER + rb")|(?P<word>" + _WORD + rb")"
-        rb"|(?P<string>" + string + rb")|(?P<quoted>" + quoted + rb")|(?P<line>" + _LINE + rb")|(?P<block>/\*)"
-        rb"|(?P<variable>@[A-Za-z0-9_$.\x80-\xff]+)|(?P<sign>" + _SIGNS + rb")",
-        re.DOTALL,
-    )
-
-
-_PATTERNS = {(b, a): _pattern(b, a) for b in (True, False) for a in (True, False)}
+_TOKEN = re.compile(
+    rb"(?P<space>" + _SPACE + rb")|(?P<number>" + _NUMBER + rb")|(?P<word>" + _WORD + rb")|(?P<quote>['\"`])"
+    rb"|(?P<line>" + _LINE + rb")|(?P<block>/\*)|(?P<variable>@[A-Za-z0-9_$.\x80-\xff]+)|(?P<sign>" + _SIGNS + rb")"
+)
 _EXECUTABLE = re.compile(rb"M?!")
 _QUOTE = re.compile(rb"[\"'`]")
 _KINDS = {
     "space": SPACE,
     "number": NUMBER,
     "word": WORD,
-    "string": STRING,
-    "quoted": QUOTED,
     "line": COMMENT,
     "variable": VARIABLE,
     "sign": SIGN,
@@ -130,31 +118,86 @@ class Lexed:
 
 
 def lex(text: bytes, modes: Modes = PLAIN, *, spaces: bool = False) -> Lexed:
-    """The tokens, up to the doubt if there is one; white space and comments only with ``spaces``."""
-    doubt = _doubtful_from(text, modes)
-    match = _PATTERNS[modes.backslashes is not False, bool(modes.ansi)].match
-    tokens: list[Token] = []
-    position, size, executable = 0, len(text), False
-    while position < size:
-        found = match(text, position)
+    """The tokens, up to the doubt if there is one; white space and comments only with ``spaces``.
+
+    Without ``spaces``, rows of literals are cut to `(0)`: they are most of a large text, and say nothing.
+    """
+    reading = _Reading(text, modes)
+    size = len(text)
+    while reading.position < size and len(reading.tokens) <= MAX_TOKENS:
+        if not reading.step(spaces):
+            return Lexed(reading.tokens, reading.position, reading.executable)
+    return Lexed(reading.tokens, reading.position if reading.position < size else -1, reading.executable)
+
+
+class _Reading:
+    """Where the lexer is. ``step`` says False when it cannot be sure to go on as the server would."""
+
+    __slots__ = ("_after_rows", "_ansi", "_doubt", "_escapes", "_rows", "_text", "executable", "position", "tokens")
+
+    def __init__(self, text: bytes, modes: Modes) -> None:
+        self._text = text
+        self._escapes, self._ansi = modes.backslashes is not False, bool(modes.ansi)
+        self._rows = ROWS[self._escapes, self._ansi]
+        self._doubt = _doubtful_from(text, modes)
+        self._after_rows = -1  # number of tokens when rows of literals ended
+        self.tokens: list[Token] = []
+        self.position = 0
+        self.executable = False
+
+    def step(self, spaces: bool) -> bool:
+        text, start = self._text, self.position
+        found = _TOKEN.match(text, start)
         if found is None:
-            return Lexed(tokens, position, executable)
-        group = found.lastgroup
-        end = found.end()
-        if group == "block":
-            end, executable, hidden = _block(text, position, executable)
-            if hidden:
-                return Lexed(tokens, position, executable)
-            kind = COMMENT
+            return False
+        group, end = found.lastgroup or "", found.end()
+        if group == "quote":
+            kind, end = self._quoted(start)
+        elif group == "block":
+            kind, end = COMMENT, self._block(start)
         else:
-            assert group is not None
             kind = _KINDS[group]
-        if 0 <= doubt < end:
-            return Lexed(tokens, position, executable)
+        if end < 0 or 0 <= self._doubt < end:
+            return False
+        if kind == SIGN and not spaces and self._doubt < 0 and found[0] == b"(" and self._skip_rows(start):
+            return True
         if spaces or kind not in (SPACE, COMMENT):
-            tokens.append(Token(kind, _inner(kind, found[0]), position, end))
-        position = end
-    return Lexed(tokens, -1, executable)
+            self.tokens.append(Token(kind, _inner(kind, text[start:end]), start, end))
+        self.position = end
+        return True
+
+    def _quoted(self, start: int) -> tuple[str, int]:
+        quote = self._text[start : start + 1]
+        name = quote == b"`" or (self._ansi and quote == b'"')
+        return QUOTED if name else STRING, end_of_string(self._text, start, escapes=self._escapes and not name)
+
+    def _skip_rows(self, start: int) -> bool:
+        run = self._rows.match(self._text, start)
+        if run is None:
+            return False
+        end, tokens = run.end(), self.tokens
+        if self._after_rows == len(tokens) - 1 and tokens[-1].text == b",":
+            del tokens[-4:]  # rows, as these
+        tokens += (
+            Token(SIGN, b"(", start, start + 1),
+            Token(NUMBER, b"0", start, end),
+            Token(SIGN, b")", end - 1, end),
+        )
+        self._after_rows = len(tokens)
+        self.position = end
+        return True
+
+    def _block(self, start: int) -> int:
+        """End of a comment; -1: it is code, or its end is in doubt. Comments do not nest (sql_lex.cc)."""
+        text = self._text
+        if _EXECUTABLE.match(text, start + 2):
+            self.executable = True
+            return -1
+        end = text.find(b"*/", start + 2)
+        if end < 0 or text.find(b"\0", start, end) >= 0:
+            return -1
+        hint = text.startswith(b"+", start + 2)  # MySQL reads tokens in it, so a quote may hide its end
+        return -1 if hint and _QUOTE.search(text, start, end) else end + 2
 
 
 def _doubtful_from(text: bytes, modes: Modes) -> int:
@@ -167,17 +210,6 @@ def _doubtful_from(text: bytes, modes: Modes) -> int:
     if not modes.charset and not text.isascii():
         marks.append(next(index for index, byte in enumerate(text) if byte > 0x7F))
     return min((mark for mark in marks if mark >= 0), default=-1)
-
-
-def _block(text: bytes, start: int, executable: bool) -> tuple[int, bool, bool]:
-    """End of a comment, whether it is code, and whether its end is in doubt. Comments do not nest (sql_lex.cc)."""
-    if _EXECUTABLE.match(text, start + 2):
-        return start, True, True
-    end = text.find(b"*/", start + 2)
-    if end < 0 or text.find(b"\0", start, end) >= 0:
-        return start, executable, True
-    hint = text.startswith(b"+", start + 2)  # MySQL reads tokens in it, so a quote may hide its end
-    return end + 2, executable, bool(hint and _QUOTE.search(text, start, end))
 
 
 def _inner(kind: str, text: bytes) -> bytes:

@@ -119,8 +119,8 @@ def test_only_ones_own_sessions_on_the_same_account_are_found() -> None:
 # -- the classifier ---------------------------------------------------------------------------------------------------
 
 
-def classify(one: Classifier, text: bytes, *, single: bool = True) -> tuple[Statement, ...]:
-    result: tuple[Statement, ...] = now(one.classify(text, PLAIN, shape(text), single=single))
+def classify(one: Classifier, text: bytes) -> tuple[Statement, ...]:
+    result: tuple[Statement, ...] = now(one.classify(text, PLAIN, shape(text)))
     return result
 
 
@@ -153,7 +153,7 @@ def test_long_texts_are_read_in_a_thread_one_at_a_time_and_the_queue_is_bounded(
     text = b"select " + b"1," * 4000 + b"1"
     results: list[tuple[Statement, ...]] = []
     for _ in range(classifying.QUEUE + 1):
-        Deferred.fromCoroutine(one.classify(text, PLAIN, None, single=True)).addCallback(results.append)
+        Deferred.fromCoroutine(one.classify(text, PLAIN, None)).addCallback(results.append)
     assert len(running) == 1
     assert [found[0].verb for found in results] == ["sql.unparsed"]
     for _ in range(classifying.QUEUE):
@@ -161,25 +161,28 @@ def test_long_texts_are_read_in_a_thread_one_at_a_time_and_the_queue_is_bounded(
     assert len(results) == classifying.QUEUE + 1
 
 
-HUGE = b"insert into t values " + b",".join([b"('x;y')"] * 200_000)
+HUGE = b"insert into t values " + b",".join([b"('x;y', -1, null)"] * 400_000)
 
 
 @pytest.mark.parametrize(
-    ("text", "single", "verb", "action"),
+    ("text", "verb", "action"),
     [
-        (HUGE, True, "sql.insert", Action.WRITE),
-        (HUGE, False, "sql.unparsed", Action.ADMIN),
-        (HUGE.replace(b";", b"-") + b" ; ", False, "sql.insert", Action.WRITE),
-        (HUGE + b", (Load_File ('x'))", True, "sql.unparsed", Action.ADMIN),
-        (HUGE + b" /*! x */", True, "sql.unparsed", Action.ADMIN),
-        (b"select " + HUGE, True, "sql.unparsed", Action.ADMIN),
+        (HUGE, "sql.insert", Action.WRITE),
+        (b"insert into t values ('" + b"x;" * 4_000_000 + b"')", "sql.insert", Action.WRITE),
+        (HUGE + b", (Load_File ('x'), 1, 2)", "sql.insert", Action.ADMIN),
+        (HUGE + b" /*! x */", "sql.executable_comment", Action.ADMIN),
+        (b"select " + b"1+" * 200_000 + b"1", "sql.unparsed", Action.ADMIN),
+        (b"insert into t values (1)" + b" " * classifying.MAX_READ, "sql.unparsed", Action.ADMIN),
     ],
 )
-def test_a_text_too_large_to_be_read_has_its_kind_by_its_first_word(
-    text: bytes, single: bool, verb: str, action: Action
-) -> None:
-    (statement,) = classify(Classifier(), text, single=single)
+def test_megabytes_are_understood_if_they_are_data(text: bytes, verb: str, action: Action) -> None:
+    (statement,) = classify(Classifier(), text)
     assert (statement.verb, statement.action) == (verb, action)
+
+
+def test_another_database_is_seen_behind_megabytes_of_rows() -> None:
+    statements = classify(Classifier(), HUGE + b"; insert into other.t values (1)")
+    assert [one.databases for one in statements] == [(), ("other",)]
 
 
 # -- the bridge's own question ----------------------------------------------------------------------------------------
