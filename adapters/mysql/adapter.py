@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
-from adapters.mysql import codec
+from adapters.mysql import codec, observing
 from adapters.mysql.carriers import new_nonce
 from adapters.mysql.codec import HandshakeResponse
 from adapters.mysql.greeting import Conversation, Deadline, Opening, ahead, ask_token, greet
@@ -28,6 +28,7 @@ from bridge.adapter import (
     ClientCertificate,
     Credential,
     Door,
+    LegacySession,
     PeerFault,
     Reason,
     Refused,
@@ -86,6 +87,9 @@ class MySQLAdapter:
     ) -> list[Check]:
         """Logs in as the static account and lets ``doctor`` look around."""
         return await self._phases.examine(admission, self._logins, system, targets)
+
+    async def observe(self, admission: Admission, system: SystemFacts) -> list[LegacySession]:
+        return await observing.observe(admission, self._logins, system)
 
     # -- before the agent is known
 

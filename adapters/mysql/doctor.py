@@ -71,7 +71,7 @@ async def examine(
 
     ``targets``: the databases that grants narrow to; each must be there for the account.
     """
-    async with _logged_in(admission, logins, system, clock) as (questions, encrypted):
+    async with logged_in(admission, logins, system, clock) as (questions, encrypted):
         writes = Action.WRITE in admission.actions
         checks = [_encryption(encrypted), *await findings(questions, writes=writes)]
         checks += await _missing(questions, targets.get("database", frozenset()))
@@ -79,7 +79,7 @@ async def examine(
 
 
 @asynccontextmanager
-async def _logged_in(
+async def logged_in(
     admission: Admission, logins: UpstreamLogins, system: SystemFacts, clock: Callable[[], float]
 ) -> AsyncIterator[tuple[Questions, bool]]:
     """As the static account, without a database; closes at the end. Gives also whether the connection is encrypted."""

@@ -189,3 +189,15 @@ def test_the_doctor(shop: Bridge) -> None:
     guarded = shop.cli("doctor", "guarded", status=1)
     assert "read-only is not guaranteed" in guarded
     assert "ALL PRIVILEGES on `app`.*" in guarded
+
+
+def test_reconcile_finds_a_login_past_the_bridge(shop: Bridge, mariadb: MariaDB) -> None:
+    """One and the same account; only what came through the bridge is ours."""
+    with connect(shop, shop.token("clerk-2"), "ed25519") as through:
+        theirs = ask(through, "select connection_id()")[0][0]
+        password = mariadb.passwords["svc_ed25519"]
+        past = pymysql.connect(host="127.0.0.1", port=mariadb.port, user="svc_ed25519", password=password)
+        with past:
+            found = {row["backend"]: row for row in shop.call("reconcile", system="ed25519", account="svc_ed25519")}
+            assert (found[theirs]["state"], found[theirs]["agent"]) == ("matched", "clerk-2")
+            assert found[past.thread_id()]["state"] == "same-host"

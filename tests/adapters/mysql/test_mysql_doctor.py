@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 from adapters.mysql import codec
 from adapters.mysql.codec import packets
 from adapters.mysql.doctor import calling_views, findings, privileges, roles_in
+from adapters.mysql.observing import session
 from adapters.mysql.questions import Questions, Row, Unanswered
-from bridge.adapter import Check, PeerFault, StreamClosed
+from bridge.adapter import Check, LegacySession, PeerFault, StreamClosed
 from bridge.testing import MemoryStream, memory_pair, now
 
 READER = [
@@ -178,3 +179,18 @@ def test_an_answer_that_is_none_is_a_fault(said: bytes) -> None:
     now(far.send(said))
     with pytest.raises(PeerFault):
         now(Questions(near, Clock().seconds).ask("select 1"))
+
+
+@pytest.mark.parametrize(
+    ("host", "listed"),
+    [
+        ("192.0.2.7:40007", LegacySession("192.0.2.7", 40007, 9)),
+        ("localhost:40007", LegacySession("127.0.0.1", 40007, 9)),
+        ("app.example.org:40007", LegacySession("app.example.org", 40007, 9)),
+        ("2001:db8::7:40007", LegacySession("2001:db8::7", 40007, 9)),
+        ("localhost", LegacySession("", 0, 9)),
+        ("", LegacySession("", 0, 9)),
+    ],
+)
+def test_where_a_listed_session_comes_from(host: str, listed: LegacySession) -> None:
+    assert session(host, 9) == listed
