@@ -136,7 +136,9 @@ async def said_no(admission: Admission, refused: LoginRefused, *, pass_errors: b
     sqlstate, text = words
     if pass_errors and speakable(admission, fields):
         text = fields.message[:300]
-    return _referenced(admission, Spoken(Reason.UPSTREAM_UNAVAILABLE, fields.code, sqlstate, text, detail=cause))
+    hint = "Ask for another one, or ask the owner of the legacy system." if fields.code in CLIENT_WORDS else ""
+    spoken = Spoken(Reason.UPSTREAM_UNAVAILABLE, fields.code, sqlstate, text, hint=hint, detail=cause)
+    return _referenced(admission, spoken)
 
 
 def speakable(admission: Admission, fields: ErrorFields) -> bool:
