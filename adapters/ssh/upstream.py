@@ -69,26 +69,30 @@ class HostLogin:
             await self._by_password(secret)
 
     async def _by_key(self, key: PKey) -> None:
-        algorithm, signing = self._algorithm(key)
-        asked = self._request("publickey") + flag(True) + string(algorithm) + string(key.asbytes())
-        signature = signing.sign_ssh_data(string(self._engine.session_id) + asked, algorithm).asbytes()
-        await self._ask(asked + string(signature))
-        answer = await self._message()
-        if answer[0] != SUCCESS:
-            raise LoginRefused(f"the key was refused; the host takes {_methods(answer)}")
+        for algorithm, signing in self._signatures(key):
+            asked = self._request("publickey") + flag(True) + string(algorithm) + string(key.asbytes())
+            signature = signing.sign_ssh_data(string(self._engine.session_id) + asked, algorithm).asbytes()
+            await self._ask(asked + string(signature))
+            answer = await self._message()
+            if answer[0] == SUCCESS:
+                return
+            if answer[0] != FAILURE:
+                break
+        raise LoginRefused(f"the key was refused; the host takes {_methods(answer)}")
 
-    def _algorithm(self, key: PKey) -> tuple[str, PKey]:
-        """RSA keys sign as the host said it verifies (RFC 8308); one that says nothing is as old as the level."""
+    def _signatures(self, key: PKey) -> list[tuple[str, PKey]]:
+        """RSA keys sign as the host said it verifies (RFC 8308); one that says nothing is as old as the level.
+
+        Where the level has SHA-1 it is tried last as well: what hosts say is what they know, not what they accept.
+        """
         if not isinstance(key, RSAKey):
-            return key.get_name(), key
+            return [(key.get_name(), key)]
         told = self._engine.server_extensions.get("server-sig-algs", b"")
         listed = (told if isinstance(told, str) else told.decode("ascii", "replace")).split(",")
-        for name in ("rsa-sha2-512", "rsa-sha2-256"):
-            if name in listed:
-                return name, key
+        found = [(name, key) for name in ("rsa-sha2-512", "rsa-sha2-256") if name in listed][:1]
         if LEVELS[self._level].sha1_signatures:
-            return "ssh-rsa", SHA1RSAKey(key=key.key)
-        return "rsa-sha2-256", key
+            return [*found, ("ssh-rsa", SHA1RSAKey(key=key.key))]
+        return found or [("rsa-sha2-256", key)]
 
     async def _by_password(self, secret: Secret) -> None:
         await self._ask(self._request("password") + flag(False) + string(secret.reveal()))

@@ -71,7 +71,7 @@ class Client:
 def hosts_document(account: Account, modern: Sshd, legacy: Sshd) -> dict[str, Any]:
     """Systems by name; a role ``operator`` may do everything, ``reader`` reads."""
     moved = modern.known_hosts.with_name("moved.known_hosts")
-    moved.write_text(modern.known_hosts.read_text().replace(modern.public_keys[0], legacy_line(legacy)))
+    moved.write_text(f"[127.0.0.1]:{modern.port} {legacy.public_keys[0]}\n")  # another host's key
     pinned = {"known_hosts": str(modern.known_hosts)}
     systems = {
         "hosts": _system(account, modern, **pinned, read_commands=["cat *", "id"]),
@@ -80,7 +80,7 @@ def hosts_document(account: Account, modern: Sshd, legacy: Sshd) -> dict[str, An
         "exec": _system(account, modern, **pinned, exec_only=True),
         "commands": _system(account, modern, **pinned),
         "legacy": _system(account, legacy, "KEY_RSA", known_hosts=str(legacy.known_hosts), level="legacy"),
-        "modern-only": _system(account, legacy, "KEY_RSA", known_hosts=str(legacy.known_hosts), level="compat"),
+        "compat": _system(account, legacy, "KEY_RSA", known_hosts=str(legacy.known_hosts), level="compat"),
         "moved": _system(account, modern, known_hosts=str(moved)),
         "unpinned": _system(account, modern),
         "wrong": _system(account, modern, "PW_WRONG", **pinned),
@@ -107,13 +107,8 @@ def hosts_document(account: Account, modern: Sshd, legacy: Sshd) -> dict[str, An
 def hosts_environment(account: Account) -> dict[str, str]:
     return {
         "KEY_SSH": account.key, "KEY_PASSPHRASE": account.passphrase, "KEY_RSA": account.rsa_key,
-        "PW_SSH": account.password, "PW_WRONG": account.passphrase,
+        "PW_SSH": account.password, "PW_WRONG": account.passphrase[::-1],
     }  # fmt: skip
-
-
-def legacy_line(legacy: Sshd) -> str:
-    """Another host's key."""
-    return legacy.public_keys[0]
 
 
 def _system(account: Account, host: Sshd, secret: str = "KEY_SSH", **options: Any) -> dict[str, Any]:
