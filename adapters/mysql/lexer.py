@@ -140,7 +140,7 @@ class _Reading:
         self._escapes, self._ansi = modes.backslashes is not False, bool(modes.ansi)
         self._rows = ROWS[self._escapes, self._ansi]
         self._doubt = _doubtful_from(text, modes)
-        self._after_rows = -1  # number of tokens when rows of literals ended
+        self._after_rows = -2  # number of tokens when rows of literals ended
         self.tokens: list[Token] = []
         self.position = 0
         self.executable = False

@@ -180,3 +180,20 @@ def test_only_what_begins_as_a_read_is_one(pieces: list[str]) -> None:
     for one in in_thread_classify(" ".join(pieces).encode(), PLAIN):
         if one.action is Action.READ:
             assert one.verb not in ("sql.insert", "sql.update", "sql.call", "sql.unparsed", "sql.executable_comment")
+
+
+@pytest.mark.parametrize("text", ["(1)", "(1), (2)", "('a', null), (x'00', -1.5), (true)", "select (1), f((2), (3))"])
+def test_rows_of_literals_behind_anything(text: str) -> None:
+    assert len(in_thread_classify(text.encode(), PLAIN)) == 1
+
+
+def test_a_row_hides_no_end_of_a_string() -> None:
+    assert of("insert into t values ('a\\'), ('; drop table t; -- ')") == (
+        ("sql.insert", "write"),
+        ("sql.ddl.drop_table", "admin"),
+    )
+    text = "insert into t values ('a\\'), ('); drop table t; -- ')"
+    assert of(text, Modes(backslashes=False)) == (("sql.insert", "write"),)
+    assert of("insert into t values ('a''), (''b'); drop table t") == (
+        ("sql.insert", "write"), ("sql.ddl.drop_table", "admin"),
+    )  # fmt: skip
