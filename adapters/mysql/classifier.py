@@ -16,10 +16,11 @@ from typing import Any
 
 from twisted.internet.defer import DeferredLock
 
+from adapters.mysql.functions import WRITING
 from adapters.mysql.lexer import Modes
 from adapters.mysql.operations import KeptOperations
 from adapters.mysql.opinion import Opinion, second_opinion
-from adapters.mysql.statements import UNPARSED, Statement, classify, depend_on_integers
+from adapters.mysql.statements import MAX_OBJECTS, UNPARSED, Statement, classify, depend_on_integers
 from bridge.adapter import Action
 
 MAX_READ = 16 * 1024 * 1024
@@ -97,6 +98,8 @@ def _second(statement: Statement) -> Statement:
     if opinion is None or not opinion.reads:
         action = Action.WRITE if statement.action is Action.READ else statement.action
         statement = replace(statement, action=action)
-    if opinion is not None:
-        statement = replace(statement, objects=opinion.tables[:32], databases=opinion.databases)
+    if opinion is not None and WRITING.isdisjoint(statement.functions):  # those take names of sequences
+        schemas = (name.partition(".")[0] for name in statement.functions if "." in name)
+        databases = tuple(dict.fromkeys((*opinion.databases, *schemas)))
+        statement = replace(statement, objects=opinion.tables[:MAX_OBJECTS], databases=databases)
     return statement

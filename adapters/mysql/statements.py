@@ -12,7 +12,7 @@ Ideas:
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from adapters.mysql.assignments import CHARSET, IDENTITY, LEXICAL, PINNED, Setting, settings_of
@@ -184,10 +184,9 @@ _LISTS = {"FROM", "JOIN", "INTO", "UPDATE", "TABLE", "TABLES", "STRAIGHT_JOIN", 
 _NO_NAMES = frozenset(
     """
     SELECT SET WHERE VALUES VALUE IGNORE LOW_PRIORITY DELAYED HIGH_PRIORITY QUICK ONLY IF EXISTS NOT OUTFILE DUMPFILE
-    LATERAL ON DUAL TABLE
+    LATERAL ON DUAL TABLE FROM IN LIKE
     """.split()  # noqa: SIM905
 )
-_TRUE = frozenset({"1", "ON", "TRUE"})
 
 
 class _Reading:
@@ -238,7 +237,7 @@ class _Reading:
 
     def _kind(self, at: int) -> None:
         """What begins with the token ``at``."""
-        first, second = self.word(at), self.word(at + 1)
+        first = self.word(at)
         special = _SPECIAL.get(first)
         if _has_body(self.tokens[at:]):
             self._unparsed()
@@ -257,8 +256,6 @@ class _Reading:
             self.verb = f"sql.{first.lower()}"
             self.raise_to(Action.ADMIN)
         else:
-            self._unparsed()
-        if second == ":=":
             self._unparsed()
 
     def _known(self, at: int) -> tuple[str, Action] | None:
@@ -281,13 +278,13 @@ class _Reading:
             self._modes(at)
 
     def _ddl(self, at: int) -> None:
-        self.raise_to(Action.ADMIN)
         skipped = {"OR", "REPLACE", "UNIQUE", "FULLTEXT", "SPATIAL", "ONLINE", "OFFLINE", "IGNORE", "UNDO"}
         rest = [word for word in self.words[at + 1 : at + 8] if word not in skipped]
         what = rest[0] if rest and rest[0].isalpha() else "other"
         if self.word(at) == "DROP" and what == "PREPARE":
             self._deallocate(at)
             return
+        self.raise_to(Action.ADMIN)
         self.verb = f"sql.ddl.{self.word(at)}_{what}".lower()
 
     def _explain(self, at: int) -> None:
@@ -370,7 +367,6 @@ class _Reading:
 
     def _deallocate(self, at: int) -> None:
         self.verb = "sql.deallocate"
-        self.action = Action.READ
 
     # -- transactions and settings ------------------------------------------------------------------------------------
 
@@ -491,8 +487,8 @@ class _Reading:
         return at
 
     def _databases(self) -> tuple[str, ...]:
-        """Every `x` of `x.y`: of a table's name surely, of a column's perhaps (``within`` takes out aliases)."""
-        found: dict[str, None] = {}
+        """Every `x` of `x.y`: of a table's name surely, of a column's perhaps."""
+        found: dict[str, None] = dict.fromkeys(self._bare_databases())
         for index in range(1, len(self.tokens) - 1):
             if self.words[index] == "." and (index < 2 or self.words[index - 2] != "."):
                 token = self.tokens[index - 1]
@@ -501,7 +497,21 @@ class _Reading:
                     found[_text(token)] = None
         return tuple(found)
 
+    def _bare_databases(self) -> Iterator[str]:
+        """Databases that stand without a table: `DROP DATABASE x`, `SHOW TABLES FROM x`, `SHOW KEYS FROM t IN x`."""
+        words, names = self.words, 0
+        of_table = self.verb == "sql.show" and not _OF_TABLE.isdisjoint(words[:4])
+        for index, word in enumerate(words[:-1]):
+            token = self.tokens[index + 1]
+            if word in ("DATABASE", "SCHEMA"):
+                yield from (_text(one) for one in self.tokens[index + 1 :][:4] if one.kind in (WORD, QUOTED))
+            elif self.verb == "sql.show" and word in ("FROM", "IN") and token.kind in (WORD, QUOTED):
+                names += 1
+                if names > of_table and self.word(index + 2) != ".":
+                    yield _text(token)
 
+
+_OF_TABLE = frozenset({"COLUMNS", "FIELDS", "INDEX", "INDEXES", "KEYS"})
 _EXPLAINED = _QUERIES | {"INSERT", "REPLACE", "UPDATE", "DELETE"}
 _LOCKING = frozenset({("FOR", "UPDATE"), ("FOR", "SHARE"), ("IN", "SHARE")})
 _SPECIAL = {

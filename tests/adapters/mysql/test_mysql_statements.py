@@ -82,11 +82,26 @@ def test_verbs_and_actions(text: str, expected: tuple[tuple[str, str], ...]) -> 
         ("drop table a.b, c", ("a.b", "c"), ("a",)),
         ("select @@session.sql_mode", (), ()),
         ("desc a.b", ("a.b",), ("a",)),
+        ("select other.f(1) from t", ("t",), ("other",)),
+        ("select nextval(other.s)", (), ("other",)),
+        ("call other.p()", (), ("other",)),
+        ("show tables from other", ("other",), ("other",)),
+        ("show columns from t", ("t",), ()),
+        ("show full columns from t in other like 'x'", ("t",), ("other",)),
+        ("show index from other.t", ("other.t",), ("other",)),
     ],
 )
 def test_tables_and_their_databases(text: str, objects: tuple[str, ...], databases: tuple[str, ...]) -> None:
     (statement,) = in_thread_classify(text.encode(), PLAIN)
     assert (statement.objects, statement.databases) == (objects, databases)
+
+
+@pytest.mark.parametrize(
+    "text", ["drop database other", "create schema if not exists `other`", "alter database other x"]
+)
+def test_a_database_that_is_made_or_dropped_is_one_that_a_grant_must_cover(text: str) -> None:
+    (statement,) = in_thread_classify(text.encode(), PLAIN)
+    assert "other" in statement.databases
 
 
 @pytest.mark.parametrize(
