@@ -150,6 +150,13 @@ class Answers:
         self._queue.append(Expected(OWN, own=packet))
         return b""
 
+    def file_piece(self, size: int, *, last: bool) -> None:
+        """Of the file that the server has asked for."""
+        unit = self._queue[0].unit if self._queue else None
+        if unit is not None:
+            unit.bytes += size
+        self.infile = not last
+
     # -- what the server answers --------------------------------------------------------------------------------------
 
     def receive(self, data: bytes) -> list[bytes | memoryview]:

@@ -56,6 +56,7 @@ class FakeAdmission:
     stamp: str = "ib:5e55"
     log: list[tuple[str, str, str, int]] = field(default_factory=list)
     seen: list[Operation] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     alarms: list[str] = field(default_factory=list)
     cut: Callable[[Refused], Awaitable[None]] | None = None
 
@@ -72,6 +73,7 @@ class FakeAdmission:
         return Permitted(operation)
 
     def outcome(self, permit: Permitted, outcome: Outcome) -> None:
+        self.outcomes.append(outcome)
         self.log.append((permit.operation.verb, outcome.result.value, outcome.code, outcome.rows))
 
     def alarm(self, code: str, detail: str) -> None:

@@ -514,6 +514,7 @@ def test_a_file_the_client_named_passes(start: Start) -> None:
     assert talk.say(sent) == sent
     assert talk.answer(captured("eof", "local_sent")) == captured("eof", "local_sent")
     assert talk.admission.log == [("sql.load", "success", "", 2)]
+    assert talk.admission.outcomes[-1].bytes == len("21,a\n22,b\n")
     assert talk.say(packet(b"\x0e")) == packet(b"\x0e")
 
 
