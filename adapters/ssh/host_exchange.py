@@ -149,24 +149,29 @@ class Engine(Transport):  # type: ignore[misc]
                 yield work
 
     def _version(self, data: bytes) -> bytes:
+        """What follows the version, once it is there."""
         self._line += data
         while b"\n" in self._line:
             line, _, self._line = self._line.partition(b"\n")
-            line = line.rstrip(b"\r")
             self._lines += 1
-            if len(line) > LONGEST_LINE or self._lines > MOST_LINES:
-                break
+            self._bounded(line)
             if line.startswith(b"SSH-"):
-                if not line.startswith((b"SSH-2.0-", b"SSH-1.99-")):
-                    raise PeerFault("the host speaks another version of SSH")
-                text = line.decode("latin-1")
-                self.remote_version = text
-                self.facts["software"] = "".join(c if c.isprintable() and c.isascii() else "?" for c in text[8:])
                 rest, self._line = self._line, b""
+                self._agree_on_version(line.rstrip(b"\r"))
                 return rest
-        if len(self._line) > LONGEST_LINE or self._lines > MOST_LINES:
-            raise PeerFault("the host is no SSH server")
+        self._bounded(self._line)
         return b""
+
+    def _bounded(self, line: bytes) -> None:
+        if len(line) > LONGEST_LINE or self._lines > MOST_LINES:
+            raise PeerFault("the host is no SSH server")
+
+    def _agree_on_version(self, line: bytes) -> None:
+        if not line.startswith((b"SSH-2.0-", b"SSH-1.99-")):
+            raise PeerFault("the host speaks another version of SSH")
+        self.remote_version = line.decode("latin-1")
+        software = self.remote_version.split("-", 2)[2]
+        self.facts["software"] = "".join(c if c.isprintable() and c.isascii() else "?" for c in software)
 
     def _dispatch(self, message: int, payload: bytes) -> Work | None:
         if message == DISCONNECT:

@@ -14,11 +14,18 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import dsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from paramiko.kex_curve25519 import KexCurve25519
 from paramiko.kex_gex import KexGexSHA256
 from paramiko.kex_group14 import KexGroup14SHA256
 from paramiko.message import Message
 from paramiko.rsakey import RSAKey
 from paramiko.transport import Transport
+
+
+class KexCurve25519Standard(KexCurve25519):  # type: ignore[misc]
+    """paramiko knows the exchange by its older name alone; some hosts offer only that of RFC 8731."""
+
+    name = "curve25519-sha256"
 
 
 class KexGroup14SHA1(KexGroup14SHA256):  # type: ignore[misc]
@@ -95,9 +102,9 @@ class Level:
 
 _MODERN = Level(
     kex=(
-        "mlkem768x25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256", "ecdh-sha2-nistp384",
-        "ecdh-sha2-nistp521", "diffie-hellman-group16-sha512", "diffie-hellman-group-exchange-sha256",
-        "diffie-hellman-group14-sha256",
+        "mlkem768x25519-sha256", "curve25519-sha256", "curve25519-sha256@libssh.org", "ecdh-sha2-nistp256",
+        "ecdh-sha2-nistp384", "ecdh-sha2-nistp521", "diffie-hellman-group16-sha512",
+        "diffie-hellman-group-exchange-sha256", "diffie-hellman-group14-sha256",
     ),
     host_keys=(
         "ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512",
@@ -127,7 +134,7 @@ LEVELS = {"modern": _MODERN, "compat": _COMPAT, "legacy": _LEGACY}
 
 def exchanges(level: str) -> dict[str, Any]:
     """paramiko's key exchanges, and those that the level brings back."""
-    found = dict(Transport._kex_info)
+    found = {**Transport._kex_info, KexCurve25519Standard.name: KexCurve25519Standard}
     if level != "modern":
         found |= {one.name: one for one in (KexGroup14SHA1, KexGexSHA1)}
     if level == "legacy":

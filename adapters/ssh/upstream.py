@@ -57,14 +57,14 @@ class HostLogin:
         self._banners = 0
         self.words = ""  # what the host said in banners
 
-    async def run(self, secret: Secret, passphrase: Secret) -> None:
-        """Raises LoginRefused, PeerFault, TimedOut, StreamClosed."""
+    async def run(self, secret: Secret, key: PKey | None) -> None:
+        """By the key, if there is one. Raises LoginRefused, PeerFault, TimedOut, StreamClosed."""
         self._leg.write(bytes((SERVICE_REQUEST,)) + string("ssh-userauth"))
         await self._leg.flush()
         if await self._message() != bytes((SERVICE_ACCEPT,)) + string("ssh-userauth"):
             raise PeerFault("the host does not offer to log in")
-        if secret.reveal().startswith(KEY_BEGINS):
-            await self._by_key(load_key(secret, passphrase))
+        if key is not None:
+            await self._by_key(key)
         else:
             await self._by_password(secret)
 
@@ -161,9 +161,10 @@ async def log_in(
     pins = await deferring(in_thread_pins, options, host, stream.peer.port)
     if not pins:
         raise HostKeyRefused(f"no key of {host_name(host, stream.peer.port)} is pinned; see idbridge ssh trust")
+    key = await deferring(in_thread_key, login) if login.secret.reveal().startswith(KEY_BEGINS) else None
     engine = Engine(options.level, pins.algorithms(), pins.check, deferring=deferring, seconds=clock)
     leg = await exchanged(stream, engine, timeout=timeout, clock=clock)
-    await HostLogin(leg, engine, login.user, timeout, options.level).run(login.secret, login.passphrase)
+    await HostLogin(leg, engine, login.user, timeout, options.level).run(login.secret, key)
     return leg
 
 
@@ -202,10 +203,10 @@ async def exchanged(stream: Stream, engine: Engine, *, timeout: float, clock: Ca
     return leg
 
 
-def load_key(secret: Secret, passphrase: Secret) -> PKey:
-    """Raises LoginRefused; its words tell nothing of the key."""
-    password = passphrase.reveal().decode("utf-8", "replace") if passphrase else None
-    text = secret.reveal().decode("utf-8", "replace")
+def in_thread_key(login: Login) -> PKey:
+    """A passphrase takes a tenth of a second. Raises LoginRefused; its words tell nothing of the key."""
+    password = login.passphrase.reveal().decode("utf-8", "replace") if login.passphrase else None
+    text = login.secret.reveal().decode("utf-8", "replace")
     for kind in (Ed25519Key, ECDSAKey, RSAKey):
         try:
             return kind.from_private_key(io.StringIO(text), password)

@@ -24,10 +24,13 @@ class Goodbye(StreamClosed):
 
 
 class Out:
-    """Bytes for the peer; ``closing`` once the other library wants the connection closed."""
+    """Bytes for the peer; ``closing`` once the other library wants the connection closed.
+
+    A key exchange in a thread adds to it while the reactor takes from it: each chunk is taken by itself.
+    """
 
     def __init__(self) -> None:
-        self.data: list[bytes] = []
+        self.data: deque[bytes] = deque()
         self.closing = False
 
     def write(self, data: bytes) -> None:
@@ -38,9 +41,10 @@ class Out:
         self.closing = True
 
     def take(self) -> bytes:
-        data = b"".join(self.data)
-        self.data.clear()
-        return data
+        taken = []
+        while self.data:
+            taken.append(self.data.popleft())
+        return b"".join(taken)
 
 
 class Exchange(Protocol):
