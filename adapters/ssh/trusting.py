@@ -30,6 +30,7 @@ async def trust(
     rows: dict[bytes, dict[str, str]] = {}
     for algorithm in (*KINDS, *OLD_KINDS[options.level]):
         stream = await connect()
+        port = stream.peer.port  # a closed one tells no address
         try:
             blob = await scan(
                 stream, options, algorithm, timeout=system.upstream_timeout, deferring=deferring, clock=clock
@@ -39,12 +40,12 @@ async def trust(
         finally:
             await stream.close()
         name = host or system.host
-        pins = await deferring(in_thread_pins, options, name, stream.peer.port)
+        pins = await deferring(in_thread_pins, options, name, port)
         kind = Fields(blob).name()
         rows[blob] = {
             "type": kind,
             "fingerprint": fingerprint(blob),
-            "line": f"{host_name(name, stream.peer.port)} {kind} {base64.b64encode(blob).decode()}",
+            "line": f"{host_name(name, port)} {kind} {base64.b64encode(blob).decode()}",
             "file": options.known_hosts,
             "state": pins.state(blob),
         }
