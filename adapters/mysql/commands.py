@@ -124,6 +124,7 @@ class Commands:
             await self._quiet()
             if self._answers.infile:
                 raise PeerFault("a command came in place of the file that was asked for")
+            self.offered_file = None
         if self._reset:
             await self._fasten()
         handling = _COMMANDS.get(com)
@@ -174,9 +175,7 @@ class Commands:
 
     def _keepable(self, statement: Statement, own_key: bool) -> bool:
         plain = not statement.flags and not statement.name and not foreign(statement, self._database)
-        return (
-            plain and not self._read_only and self._describing.repeatable and (own_key or statement.verb != "sql.set")
-        )
+        return plain and self._describing.repeatable and (own_key or statement.verb != "sql.set")
 
     async def _described(self, text: bytes, statement: Statement, database: str) -> tuple[Operation, str]:
         """The operation, and why it is refused whatever the grants say."""
@@ -213,7 +212,8 @@ class Commands:
             return replace(operation, action=Action.ADMIN), "only one statement can be prepared"
         prepared, why = await self._described(text, inner[0], self._database)
         why = why or guard.inner_objection(inner[0])
-        operation = replace(operation, action=stronger(operation.action, prepared.action), objects=prepared.objects)
+        action = stronger(operation.action, prepared.action)
+        operation = replace(operation, action=action, objects=prepared.objects, target=prepared.target)
         if not why:
             self._name(statement.name, prepared)
         return operation, why
@@ -320,6 +320,7 @@ class Commands:
             return self._unknown_statement()
         found = values(body, prepared) if self._describing.keeps_values and body[0] == Com.STMT_EXECUTE else None
         operation = self._describing.bound(prepared.operation, found, prepared.parameters)
+        operation = self._narrowed(operation, foreign(prepared.statement, self._database))  # grants change
         self._close_cursor(prepared)
         try:
             permit = await self._admission.permit(operation)

@@ -218,7 +218,7 @@ class Session:
     def _file_piece(self, frame: Frame, buffer: bytes) -> None:
         """LOAD DATA LOCAL: the file's packets up to an empty one."""
         self._outgoing.append(memoryview(buffer)[frame.start : frame.end])
-        last = frame.body == frame.end and frame.length == 0
+        last = frame.first and frame.length == 0
         self._answers.file_piece(frame.end - frame.body, last=last)
 
     async def _client_left(self) -> None:

@@ -221,6 +221,8 @@ def test_a_database_that_no_grant_covers_is_out_of_reach(start: Start) -> None:
     talk.ask_refused(query("insert into app.t select * from `other` . t"))
     talk.ask_refused(query("use other"))
     talk.ask_refused(packet(b"\x02other"))
+    talk.ask_refused(query("prepare s from 'select * from other.t'"))
+    talk.ask_refused(prepare("select * from other.t"))
     assert talk.say(query("select * from app.t, t where t.a = 1")) != b""
     assert talk.say(query("select * from information_schema.tables")) != b""
 
@@ -516,6 +518,33 @@ def test_a_file_the_client_named_passes(start: Start) -> None:
     assert talk.admission.log == [("sql.load", "success", "", 2)]
     assert talk.admission.outcomes[-1].bytes == len("21,a\n22,b\n")
     assert talk.say(packet(b"\x0e")) == packet(b"\x0e")
+
+
+def test_a_file_of_full_packets_ends_with_a_packet_of_its_own(start: Start) -> None:
+    """The empty packet behind one of 16 MiB - 1 is its rest; the next one ends the file."""
+    talk = start(options=Options(local_infile=True))
+    talk.say(query("load data local infile 'x.csv' into table t"))
+    talk.answer(captured("eof", "local"))
+    whole = packets(bytes(0xFFFFFF), 2)
+    assert sum(len(talk.say(whole[at : at + (1 << 18)])) for at in range(0, len(whole), 1 << 18)) == len(whole)
+    assert talk.say(packet(b"", 4)) == packet(b"", 4)
+    talk.answer(packet(ok(affected=1), 5))
+    assert talk.say(packet(b"\x0e")) == packet(b"\x0e")
+
+
+def test_a_file_that_was_not_asked_for_then_is_not_given_later(start: Start) -> None:
+    talk = start(options=Options(local_infile=True))
+    talk.say(query("load data local infile 'x.csv' into table t"))
+    talk.answer(ERR)
+    talk.say(query("select 1"))
+    assert refusal(talk.answer(packet(b"\xfbx.csv", 1)))[1] == 4166
+
+
+def test_a_command_in_place_of_the_file_ends_the_session(start: Start) -> None:
+    talk = start(options=Options(local_infile=True))
+    talk.say(query("load data local infile 'x.csv' into table t"), query("select 1"))
+    talk.answer(captured("eof", "local"))
+    assert talk.done[0].check(PeerFault)
 
 
 def test_a_server_that_asks_for_another_file_gets_an_empty_one_and_the_client_an_error(start: Start) -> None:
