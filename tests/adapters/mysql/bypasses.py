@@ -54,7 +54,7 @@ WAYS_OUT = (
     "/*!50000 insert into t values (1) */",
     "/*M! insert into t values (1) */",
     "/*M!100100 insert into t values (1) */",
-    "select 1 /*! into outfile '/tmp/x' */",
+    "select 1 /*! into outfile '/outfile' */",
     "select /*!99999 1, */ 2",
     # writing by other words
     "insert into t values (1)",
@@ -90,8 +90,8 @@ WAYS_OUT = (
     "xa start 'x'",
     "xa recover",
     # beyond tables
-    "select 1 into outfile '/tmp/x'",
-    "select 1 into dumpfile '/tmp/x'",
+    "select 1 into outfile '/outfile'",
+    "select 1 into dumpfile '/outfile'",
     "select load_file('/etc/passwd')",
     "select LOAD_FILE /**/ ('/etc/passwd')",
     "select get_lock('a', 1)",

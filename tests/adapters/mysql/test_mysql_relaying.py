@@ -407,6 +407,33 @@ def test_teleport_6051_a_prepared_statement_is_logged_with_text_and_parameters(
     assert talk.admission.log[1:] == [("sql.select", "success", "", 3)]
 
 
+def test_kviklet_534_interleaved_statements_are_told_apart(start: Start) -> None:
+    """C13: each execution is logged as its own statement, NULLs and pieces included."""
+    talk = start(logging=StatementLogging.FULL)
+    talk.say(prepare("select a, b from t where a < ?"), prepare("insert into t values (?, ?)"))
+    talk.answer(captured("eof", "prepare"), captured("eof", "prepare_insert"))
+    number = int.from_bytes(captured("eof", "prepare")[5:9], "little")
+    other = int.from_bytes(captured("eof", "prepare_insert")[5:9], "little")
+    piece = packet(b"\x18" + other.to_bytes(4, "little") + b"\1\0" + b"pieces")
+    talk.say(
+        piece,
+        execute(number, b"\0\1\x03\0\x09\0\0\0"),
+        execute(other, b"\1\1\x03\0\xfd\0"),
+        execute(number, b"\1\0"),
+        execute(other, b"\0\0\7\0\0\0\1x"),
+    )
+    talk.answer(captured("eof", "execute"), OK, captured("eof", "execute"), OK)
+    assert [(one.verb, one.parameters) for one in talk.admission.seen] == [
+        ("sql.select", ("9",)),
+        ("sql.insert", (None, "<long data>")),
+        ("sql.select", (None,)),
+        ("sql.insert", ("7", "x")),
+    ]
+    assert [entry[:2] for entry in talk.admission.log] == [
+        (verb, "success") for verb in ("sql.select", "sql.insert") * 2
+    ]
+
+
 def test_a_cursor_that_is_closed_early_has_its_outcome(start: Start) -> None:
     talk = start()
     talk.say(prepare("select a, b from t where a < ?"))
