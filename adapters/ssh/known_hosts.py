@@ -16,7 +16,12 @@ from fnmatch import fnmatchcase
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.serialization import SSHCertificate, SSHCertificateType, load_ssh_public_identity
+from cryptography.hazmat.primitives.serialization import (
+    SSHCertificate,
+    SSHCertificateType,
+    SSHCertPublicKeyTypes,
+    load_ssh_public_identity,
+)
 
 from adapters.ssh.fields import Fields
 from adapters.ssh.host_exchange import CERTIFICATE, HostKeyRefused
@@ -159,7 +164,9 @@ class Pins:
             found.verify_cert_signature()
         except (ValueError, UnsupportedAlgorithm, InvalidSignature):
             raise HostKeyRefused(f"{self._name} shows a certificate that is not genuine") from None
-        signer = _wire(found)
+        signer = _wire(found.signature_key())
+        if _wire(found.public_key()) in self._revoked:
+            raise HostKeyRefused(f"{self._name} shows a certificate of a key that is revoked")
         if signer not in self._authorities or signer in self._revoked:
             raise HostKeyRefused(f"{self._name} shows a certificate of another authority: {fingerprint(signer)}")
         host = self._name[1:].partition("]")[0] if self._name.startswith("[") else self._name
@@ -171,6 +178,6 @@ class Pins:
             raise HostKeyRefused(f"{self._name} shows a certificate that is not valid now")
 
 
-def _wire(certificate: SSHCertificate) -> bytes:
-    text = certificate.signature_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+def _wire(key: SSHCertPublicKeyTypes) -> bytes:
+    text = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     return base64.b64decode(text.split()[1])

@@ -127,7 +127,7 @@ def test_messages_both_ways_and_new_keys_from_either_side(keys: HostKeys, monkey
     monkeypatch.undo()
     assert from_host.ended + from_bridge.ended == []
     assert not pair.engine.exchanging
-    assert pair.engine.H != hash_before
+    assert hash_before != pair.engine.H
     host.exchange.sendKexInit()
     host.write(bytes((DATA, 103)))
     _run(host.flush(), [])
