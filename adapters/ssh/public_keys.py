@@ -111,10 +111,10 @@ def offered(algorithm: str, blob: bytes) -> OfferedKey | None:
         if kind != FORMATS[plain] + suffix:
             return None
         found = load_ssh_public_identity(kind.encode() + b" " + base64.b64encode(blob))
-    except (PeerFault, ValueError, UnsupportedAlgorithm):
+        certificate = found if isinstance(found, SSHCertificate) else None
+        key = found.public_key() if isinstance(found, SSHCertificate) else found
+    except (PeerFault, ValueError, UnsupportedAlgorithm, NotImplementedError):  # the last for compressed points
         return None
-    certificate = found if isinstance(found, SSHCertificate) else None
-    key = found.public_key() if isinstance(found, SSHCertificate) else found
     if isinstance(key, RSAPublicKey) and key.key_size < SMALLEST_RSA:
         return None
     return OfferedKey(plain, blob, certificate, key)
