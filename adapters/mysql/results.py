@@ -214,7 +214,7 @@ class Answers:
         if head is not None and head.phase == ROWS:
             return self._rows(head, position, size)
         if head is not None and head.phase == COLUMNS:
-            return self._column(head, position, size)
+            return self._columns(head, position, size)
         return self._control(head, position, length, size)
 
     def _advance(self, position: int, size: int) -> int:
@@ -226,14 +226,24 @@ class Answers:
         self._left = max(0, end - size)
         return min(end, size)
 
-    def _column(self, head: Expected, position: int, size: int) -> int:
-        end = self._advance(position, size)
-        head.left -= 1
-        if not head.left:
+    def _columns(self, head: Expected, position: int, size: int) -> int:
+        """Descriptions of columns, or of parameters: only counted, each when it is there as a whole."""
+        data, left, start = self._data, head.left, position
+        while left and size - position >= HEADER_SIZE:
+            length = data[position] | data[position + 1] << 8 | data[position + 2] << 16
+            if not 0 < length < MAX_PAYLOAD:
+                raise PeerFault(f"{_SERVER_FAULT}: the description of a column has an impossible length")
+            if position + HEADER_SIZE + length > size:
+                break
+            position += HEADER_SIZE + length
+            left -= 1
+        self.sequence = (self.sequence + head.left - left) & 0xFF
+        head.left = left
+        if not left:
             head.phase = COLUMNS_END
             if self._deprecated_eof:
-                self._columns_ended(head, end, 0)
-        return end
+                self._columns_ended(head, position, 0)
+        return position if position > start else -1
 
     def _rows(self, head: Expected, position: int, size: int) -> int:
         """Runs of rows: half of what the bridge does for a large result, so one plain loop."""
@@ -252,12 +262,14 @@ class Answers:
             self._left = max(0, position - size)
             position = min(position, size)
             self._count(head, count, position - start)
-            return position
+            if position > last:
+                return position
         if length == MAX_PAYLOAD and first != codec.ERROR:
             end = self._advance(position, size)
             self._count(head, 1, end - position)
             return end
-        return self._control(head, position, length, size)
+        end = self._control(head, position, length, size)
+        return position if end < 0 and count else end
 
     def _count(self, head: Expected, rows: int, size: int) -> None:
         unit = head.unit

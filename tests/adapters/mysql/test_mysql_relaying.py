@@ -127,6 +127,25 @@ def test_two_commands_in_one_write_are_answered_in_order(start: Start) -> None:
     assert [entry[0] for entry in talk.admission.log] == ["sql.select", "sql.insert"]
 
 
+@pytest.mark.parametrize("flags", ["eof", "deprecate"])
+@pytest.mark.parametrize("key", ["prepare", "select", "execute", "error", "insert"])
+def test_nothing_of_our_own_gets_into_an_answer_that_is_cut_anywhere(start: Start, flags: str, key: str) -> None:
+    """A refusal waits behind the answer; whatever the border at which the answer is cut, it comes after its end."""
+    text = "select a, b from t where a < ?"
+    answer = captured(flags, key)
+    for cut in range(1, len(answer)):
+        talk = start(FakeAdmission(play.READER), capabilities=play.FLAGS[flags], settled=False)
+        talk.say(packet(b"\x0e"))
+        talk.answer(OK)
+        talk.say(prepare(text) if key == "prepare" else query("select 1"))
+        talk.answer(captured(flags, "modes"))
+        talk.say(packet(b"\x08"))
+        told = talk.answer(answer[:cut]) + talk.answer(answer[cut:])
+        assert told[: len(answer)] == answer
+        assert refusal(told[len(answer) :])[1] == 1047
+        talk.leave()
+
+
 def test_progress_reports_of_mariadb_are_no_errors(start: Start) -> None:
     talk = start()
     talk.say(query("alter table t force"))
