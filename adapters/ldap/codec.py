@@ -13,12 +13,13 @@ from typing import Any
 
 from adapters.ldap import filters
 from adapters.ldap.codes import Code, Op
+from adapters.ldap.filters import Filter
 from adapters.ldap.framing import CONTROLS, Framer, Message
 from adapters.ldap.refusals import Spoken
 from bridge.adapter import PeerFault, Reason
 from bridge.wire import ber
 
-__all__ = ["Framer", "Message"]
+__all__ = ["Filter", "Framer", "Message"]
 
 MAX_ATTRIBUTES = 1000
 """Attributes in a request's list, changes in a Modify, attributes in an Add."""

@@ -6,6 +6,7 @@ are kept in the order they stand in (preorder), each with the number of its chil
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,8 +60,8 @@ class Filter:
         DN too (RFC 4511 section 4.5.1.7.7): no list of attributes can say what is compared."""
         return any(node.kind == EXTENSIBLE and (not node.attribute or node.dn_attributes) for node in self.nodes)
 
-    def text(self, *, full: bool = False) -> str:
-        """RFC 4515 form; assertion values are ``?`` unless ``full``."""
+    def text(self, *, full: bool = False, hidden: Container[bytes] = ()) -> str:
+        """RFC 4515 form; assertion values are ``?`` unless ``full``, and those on ``hidden`` attributes even then."""
         out: list[str] = []
         open_sets: list[int] = []
         for node in self.nodes:
@@ -72,7 +73,7 @@ class Filter:
                 open_sets.pop()
                 out.append(")")
             else:
-                out.append(_item(node, full))
+                out.append(_item(node, full and node.attribute not in hidden))
             while open_sets:
                 open_sets[-1] -= 1
                 if open_sets[-1]:
