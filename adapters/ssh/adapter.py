@@ -13,12 +13,13 @@ from adapters.ssh.entrance import Entrance, Outer, say
 from adapters.ssh.host_keys import HostKeys, in_thread_host_keys
 from adapters.ssh.hosts import Hosts
 from adapters.ssh.jump import Jump
+from adapters.ssh.observing import observe
 from adapters.ssh.options import Options as SSHOptions
 from adapters.ssh.refusals import PROTOCOL_ERROR, rule, spoken
 from adapters.ssh.relaying import relay
 from adapters.ssh.server import AgentLeg
 from adapters.ssh.trusting import trust
-from bridge.adapter import Admission, BridgeError, Check, Door, PeerFault, Refused, Stream, SystemFacts
+from bridge.adapter import Admission, BridgeError, Check, Door, LegacySession, PeerFault, Refused, Stream, SystemFacts
 
 
 class SSHAdapter:
@@ -112,6 +113,9 @@ class SSHAdapter:
         """Logs in as the static account and lets ``doctor`` look around."""
         leg = await self._hosts.log_in(admission, system, "")
         return await look_around(leg, admission.actions, admission.stamp)
+
+    async def observe(self, admission: Admission, system: SystemFacts) -> list[LegacySession]:
+        return await observe(await self._hosts.log_in(admission, system, ""))
 
 
 ADAPTER = SSHAdapter

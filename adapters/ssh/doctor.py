@@ -19,8 +19,9 @@ from bridge.adapter import Action, BridgeError, Check
 ANSWER_TIME = 15.0
 """Seconds for one command; ``sudo -l`` may ask a directory service."""
 
-LONGEST_ANSWER = 64 * 1024
-WINDOW = 1024 * 1024
+LONGEST_ANSWER = WINDOW = 1024 * 1024
+"""The host may say so much, and gets no more room."""
+
 LARGEST = 32 * 1024
 NONE = -1  # the host told no exit status
 

@@ -292,3 +292,28 @@ def test_the_doctor_says_what_the_account_can_do(bridge: Bridge) -> None:
     assert "the account is an ordinary one" in said
     assert "the host sees the bridge's own port" in said
     assert "LC_BRIDGE_SID" in said
+
+
+def test_a_login_past_the_bridge_is_found(bridge: Bridge, account: Account, modern: Sshd) -> None:
+    options = ("-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o",
+               "PubkeyAuthentication=no")  # fmt: skip
+    through = subprocess.Popen(
+        ["sshpass", "-e", "ssh", *options, "-p", str(bridge.ports["hosts"]), "agent@127.0.0.1", "sleep 60"],
+        env={**os.environ, "SSHPASS": bridge.token(AGENT)}, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    past = subprocess.Popen(
+        ["sshpass", "-e", "ssh", *options, "-p", str(modern.port), f"{account.name}@127.0.0.1", "sleep 60"],
+        env={**os.environ, "SSHPASS": account.password}, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def states() -> list[str]:
+        found = bridge.call("reconcile", system="hosts", account="svc")
+        return sorted(row["state"] for row in found)
+
+    try:
+        bridge.wait(lambda: states() == ["matched", "same-host"], 15, "both connections")
+    finally:
+        for process in (past, through):
+            process.terminate()
+            process.wait(10)
+    bridge.wait(lambda: "same-host" not in states(), 15, "gone")
