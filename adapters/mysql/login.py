@@ -32,6 +32,9 @@ MAX_STAMPED = 400
 _TRICKY = frozenset({1, 13, 28, 84, 87, 88, 95, 96, 248, 249, 250})
 """Collations of big5, sjis, gbk, cp932 and gb18030, where a backslash can be half of a character."""
 
+_UNKNOWN = frozenset({1064, 1193})
+"""Errors by which a server says that it has no such statement; MySQL 5.5 takes TRANSACTION for a variable."""
+
 NATIVE, OLD = b"mysql_native_password", b"mysql_old_password"
 _IN_CLEAR = frozenset({b"mysql_clear_password", b"dialog"})
 
@@ -299,7 +302,7 @@ class UpstreamLogin:
         statement = self._later.pop(0)
         if payload[0] == codec.ERROR:
             fields = codec.parse_error(payload)
-            if fields.code != 1064:  # a syntax error: the server is too old to have it
+            if fields.code not in _UNKNOWN:
                 raise LoginRefused(fields, late=True)
             self._unserved.append(statement)
         elif payload[0] == codec.OK:

@@ -232,6 +232,15 @@ def test_statements_after_the_login_run_before_the_yes() -> None:
     assert play.says(codec.error(1064, "42000", "syntax")).facts.unserved == ("SET x",)
 
 
+def test_mysql_5_5_takes_the_seat_belt_for_a_variable() -> None:
+    """As heard from a 5.5.9."""
+    wanted = Wanted("legacy", 0, later=("SET SESSION TRANSACTION READ ONLY",))
+    play = (
+        Play(wanted=wanted).says(codec.ok()).says(codec.error(1193, "HY000", "Unknown system variable 'TRANSACTION'"))
+    )
+    assert play.facts.unserved == wanted.later
+
+
 def test_a_statement_after_the_login_that_is_refused_ends_it() -> None:
     play = Play(wanted=Wanted("legacy", 0, later=("SET SESSION TRANSACTION READ ONLY",))).says(codec.ok())
     with pytest.raises(LoginRefused) as refused:
