@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -208,30 +209,34 @@ def test_only_ones_own_sessions_can_be_killed(shop: Bridge, manager: str) -> Non
 # -- what the relay refuses --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "insert into t (id) values (1)",
-        "start transaction read write",
-        "set session transaction read write",
-        "set statement tx_read_only=0 for insert into t (id) values (1)",
-        "/*! insert into t (id) values (1) */",
-        "select 1 /*! into outfile '/outfile' */",
-        "call sneaky()",
-        "select load_file('/etc/passwd')",
-        "set global max_connections = 1",
-        "set names gbk",
-    ],
-)
-def test_a_read_only_grant_on_an_account_that_can_write(shop: Bridge, mariadb: MariaDB, text: str) -> None:
-    """modelcontextprotocol/servers#1889 and its kind: the corpus of D2, as one statement each."""
-    before = mariadb.ask("select count(*) from app.t")
+def ways_out() -> tuple[str, ...]:
+    place = HERE.parent / "adapters" / "mysql" / "bypasses.py"
+    spec = importlib.util.spec_from_file_location("bypasses", place)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: tuple[str, ...] = module.WAYS_OUT
+    return found
+
+
+def test_a_read_only_grant_on_an_account_that_can_write(shop: Bridge, mariadb: MariaDB) -> None:
+    """modelcontextprotocol/servers#1889 and its kind: the corpus of D2, statement by statement."""
+
+    def state() -> list[tuple[Any, ...]]:
+        return mariadb.ask("checksum table app.t, app.invoices, app.words, other.hidden") + mariadb.ask(
+            "select table_schema, table_name from information_schema.tables where table_schema in ('app', 'other')"
+            " union select routine_schema, routine_name from information_schema.routines"
+        )
+
+    before = state()
     with connect(shop, shop.token("clerk-1"), "guarded") as connection:
-        with pytest.raises(pymysql.err.MySQLError) as refused:
-            ask(connection, text)
-        assert refused.value.args[0] in (1142, 1235, 1227, 1047), refused.value
-        assert ask(connection, "select 1") == [(1,)], "the session lives"
-    assert mariadb.ask("select count(*) from app.t") == before
+        for text in (*ways_out(), "call sneaky()", "insert into t (id) values (1)"):
+            with pytest.raises(pymysql.err.MySQLError) as refused:
+                ask(connection, text)
+            assert refused.value.args[0] in (1142, 1235, 1227, 1047, 4166), (text, refused.value)
+            assert ask(connection, "select @@tx_read_only") == [(1,)], text
+    assert state() == before
 
 
 def test_several_statements_are_by_option_and_each_is_checked(shop: Bridge, manager: str, mariadb: MariaDB) -> None:
