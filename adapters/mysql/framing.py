@@ -67,11 +67,6 @@ class Framer:
         """Received bytes that are not yet a whole packet and belong to no frame."""
         return self._rest
 
-    def take_rest(self) -> bytes:
-        """Gives up the incomplete rest, to hand it to another framer."""
-        rest, self._rest = self._rest, b""
-        return rest
-
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that ``data`` completes. ``buffer`` is valid until the next call."""
         if self._rest:
@@ -125,11 +120,6 @@ class Packets:
         self._limit = limit
         self._framer = Framer(limit=min(limit, MAX_PAYLOAD))
         self._collected = bytearray()
-
-    @property
-    def rest(self) -> bytes:
-        """Received bytes that are not yet a whole packet."""
-        return self._framer.rest
 
     def feed(self, data: bytes) -> list[Payload]:
         payloads = []
