@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from twisted.internet.defer import DeferredLock
 
 from adapters.ssh.doctor import look_around
-from adapters.ssh.entrance import Entrance, Outer, say
+from adapters.ssh.entrance import Entrance, Outer
 from adapters.ssh.host_keys import HostKeys, in_thread_host_keys
 from adapters.ssh.hosts import Hosts
 from adapters.ssh.jump import Jump
@@ -17,7 +17,7 @@ from adapters.ssh.observing import observe
 from adapters.ssh.options import Options as SSHOptions
 from adapters.ssh.refusals import PROTOCOL_ERROR, rule, spoken
 from adapters.ssh.relaying import relay
-from adapters.ssh.server import AgentLeg
+from adapters.ssh.server import AgentLeg, say
 from adapters.ssh.trusting import trust
 from bridge.adapter import Admission, BridgeError, Check, Door, LegacySession, PeerFault, Refused, Stream, SystemFacts
 

@@ -11,7 +11,7 @@ from adapters.ssh.hosts import Hosts
 from adapters.ssh.options import Options
 from adapters.ssh.public_keys import NO_LIMITS, Limits
 from adapters.ssh.refusals import PROTOCOL_ERROR
-from adapters.ssh.server import AgentLeg, accept
+from adapters.ssh.server import AgentLeg, accept, say
 from adapters.ssh.upstream import HostLeg
 from adapters.ssh.users import Wish, read_wish
 from bridge.adapter import (
@@ -22,7 +22,6 @@ from bridge.adapter import (
     PeerFault,
     Reason,
     Stream,
-    StreamClosed,
     TimedOut,
 )
 
@@ -126,12 +125,3 @@ def methods(options: Options, *, inherited: bool) -> Methods:
         inherited=inherited,
         banner="" if inherited else options.banner,
     )
-
-
-async def say(leg: AgentLeg, code: int, text: str) -> None:
-    """The last words; nobody may be there to hear them."""
-    try:
-        leg.disconnect(code, text)
-        await leg.flush()
-    except StreamClosed:
-        return

@@ -16,8 +16,10 @@ from twisted.internet.defer import Deferred
 from adapters.ssh import codec
 from adapters.ssh.codec import Opening
 from adapters.ssh.fields import Fields, number
+from adapters.ssh.refusals import BY_APPLICATION
 from adapters.ssh.server import AgentLeg
 from adapters.ssh.users import is_host
+from adapters.ssh.wire import Goodbye
 from bridge.adapter import Address, BridgeError, PeerFault, Stream, StreamClosed, TimedOut, TLSFacts, TLSSettings
 
 WINDOW = 2 * 1024 * 1024
@@ -29,6 +31,9 @@ SMALL = 1024
 
 TICK = 5.0
 """Seconds between two looks at what waits: an adapter has no clock of its own that calls."""
+
+IDLE_LIMIT = 600.0
+"""Seconds that a connection is kept in which nothing is open: no session is there whose limits would end it."""
 
 STALL_LIMIT = 60.0
 """Seconds the client may take nothing while ``send`` waits, as on a TCP connection."""
@@ -101,21 +106,24 @@ class ChannelStream:
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         rest = memoryview(data)
         while rest:
+            if not self._room():
+                await self._until_there_is_room()
             if self._closed:
                 raise StreamClosed("the channel was closed")
             count = min(len(rest), self._window, self._largest)
-            if not count:
-                await self._until_there_is_room()
-                continue
             self._window -= count
             self._leg.write(codec.data(self.theirs, bytes(rest[:count])))
             rest = rest[count:]
         await self._leg.flush()
 
+    def _room(self) -> bool:
+        """A window of the client's, and no key exchange of the outer connection, which would hold the bytes back."""
+        return bool(self._window) and not self._leg.exchange.exchanging
+
     async def _until_there_is_room(self) -> None:
         await self._leg.flush()
         end = self._seconds() + STALL_LIMIT
-        while not self._window and not self._closed:
+        while not self._room() and not self._closed:
             if self._seconds() >= end:
                 self.abort()
                 raise StreamClosed("the client took nothing for too long")
@@ -221,6 +229,8 @@ class Jump:
         self._channels: dict[int, ChannelStream] = {}
         self._serving: dict[int, Deferred[None]] = {}
         self._defect: BaseException | None = None
+        self._exchanging = False
+        self._used = seconds()
         self._next = 0
 
     async def run(self) -> None:
@@ -228,7 +238,7 @@ class Jump:
         leg = self._leg
         leg.stream = Ticking(leg.stream, self._tick)
         try:
-            await leg.run(self._take, leg.flush)
+            await leg.run(self._take, self._after)
         finally:
             for channel in list(self._channels.values()):
                 channel.lose()
@@ -238,8 +248,20 @@ class Jump:
             raise self._defect
 
     def _tick(self) -> None:
+        if self._channels:
+            self._used = self._seconds()
+        elif self._seconds() - self._used >= IDLE_LIMIT:
+            self._leg.disconnect(BY_APPLICATION, "nothing was open for too long")
+            raise Goodbye("nothing was open for too long")
         for channel in list(self._channels.values()):
             channel.wake(self._seconds())
+
+    async def _after(self) -> None:
+        over = self._exchanging and not self._leg.exchange.exchanging
+        self._exchanging = self._leg.exchange.exchanging
+        for channel in list(self._channels.values()) if over else ():
+            channel.wake()
+        await self._leg.flush()
 
     def _take(self, payload: bytes) -> None:
         message = payload[0]

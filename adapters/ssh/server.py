@@ -20,7 +20,7 @@ from twisted.conch.ssh.transport import SSHServerTransport
 from adapters.ssh.host_keys import HostKeys
 from adapters.ssh.packets import Keys, Opener, Sealer
 from adapters.ssh.wire import Goodbye, Out, WireLeg
-from bridge.adapter import PeerFault, Stream, TimedOut
+from bridge.adapter import PeerFault, Stream, StreamClosed, TimedOut
 
 DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG, SERVICE_REQUEST, SERVICE_ACCEPT, EXT_INFO = 1, 2, 3, 4, 5, 6, 7
 KEXINIT, NEWKEYS, KEX_INIT = 20, 21, 30
@@ -98,7 +98,7 @@ class Exchange(SSHServerTransport):
         self.facts: dict[str, str] = {}
         self._opener, self._sealer = Opener(), Sealer()
         self._line = b""
-        self._seconds = seconds
+        self.seconds = seconds
         self._keys_since = seconds()
 
     # -- out
@@ -128,7 +128,7 @@ class Exchange(SSHServerTransport):
         if self.exchanging:
             return
         moved = max(self._sealer.sealed, self._opener.opened)
-        if moved >= REKEY_BYTES or self._seconds() - self._keys_since >= REKEY_SECONDS:
+        if moved >= REKEY_BYTES or self.seconds() - self._keys_since >= REKEY_SECONDS:
             self.sendKexInit()  # type: ignore[no-untyped-call]
 
     # -- in
@@ -233,7 +233,7 @@ class Exchange(SSHServerTransport):
         self.nextEncryptions = None
         self._awaited = KEXINIT
         self.secure = True
-        self._keys_since = self._seconds()
+        self._keys_since = self.seconds()
         self._keyExchangeState = self._KEY_EXCHANGE_NONE
         waiting, self._blockedByKeyExchange, self.held = self._blockedByKeyExchange, None, 0
         for payload in waiting:
@@ -259,6 +259,14 @@ class AgentLeg(WireLeg):
         assert identifier is not None
         return identifier
 
+    async def message(self, timeout: float) -> bytes:
+        """As of ``WireLeg``; ``timeout`` is for the whole message, however slowly its bytes drip."""
+        seconds = self.exchange.seconds
+        end = seconds() + timeout
+        while not self._pending:
+            await self.step(_left(end, seconds))
+        return self._pending.popleft()
+
     def disconnect(self, code: int, text: str) -> None:
         """Nothing to who is no SSH client, or was told by Conch already."""
         if self.exchange.gotVersion and not self.exchange.out.closing:
@@ -278,16 +286,24 @@ async def accept(stream: Stream, host_keys: HostKeys, *, timeout: float, seconds
         if request != bytes((SERVICE_REQUEST,)) + NS(b"ssh-userauth"):
             raise PeerFault("the first service is ssh-userauth")
     except PeerFault as fault:
-        leg.disconnect(PROTOCOL_ERROR, str(fault))
-        await leg.flush()
+        await say(leg, PROTOCOL_ERROR, str(fault))
         raise
     leg.write(bytes((SERVICE_ACCEPT,)) + NS(b"ssh-userauth"))
     await leg.flush()
     return leg
 
 
+async def say(leg: AgentLeg, code: int, text: str) -> None:
+    """The last words; nobody may be there to hear them."""
+    try:
+        leg.disconnect(code, text)
+        await leg.flush()
+    except StreamClosed:
+        return
+
+
 def _left(end: float, seconds: Callable[[], float]) -> float:
     left = end - seconds()
     if left <= 0:
-        raise TimedOut("the key exchange took too long")
+        raise TimedOut("the client took too long to say what it wants")
     return left

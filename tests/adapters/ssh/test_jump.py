@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from adapters.ssh import codec
 from adapters.ssh.codec import Opening
 from adapters.ssh.fields import Fields, flag, string
 from adapters.ssh.host_keys import AUTHORITY, CERTIFIED, in_thread_host_keys
-from adapters.ssh.jump import STALL_LIMIT, TICK, WINDOW, ChannelStream, Jump
+from adapters.ssh.jump import IDLE_LIMIT, STALL_LIMIT, TICK, WINDOW, ChannelStream, Jump
 from adapters.ssh.server import AgentLeg, accept
 from bridge.adapter import PeerFault, Reason, Refused, Stream, StreamClosed, TimedOut
 
@@ -25,8 +26,11 @@ from bridge.adapter import PeerFault, Reason, Refused, Stream, StreamClosed, Tim
 class Jumping(Meeting):
     """A client in an outer connection; ``inner`` are the streams that its channels became, with their hosts."""
 
+    every: list[Jumping] = []
+
     def __init__(self, folder: Path, most: int = 4) -> None:
         super().__init__(folder)
+        self.every.append(self)
         self.inner: list[tuple[Stream, str]] = []
         self.ends: list[Any] = []
         self.over: list[Deferred[Any]] = []
@@ -71,6 +75,19 @@ class Jumping(Meeting):
         self.client.pump()
         said, self.client.said = self.client.said, []
         return said
+
+
+@pytest.fixture(autouse=True)
+def _all_ends() -> Iterator[None]:
+    """What a test leaves open."""
+    yield
+    for jumping in Jumping.every:
+        for waiting in jumping.over:
+            if not waiting.called:
+                waiting.callback(None)
+        jumping.far.abort()
+        assert jumping.result
+    Jumping.every.clear()
 
 
 def test_a_channel_is_a_stream_to_the_host_it_names(tmp_path: Path) -> None:
@@ -228,6 +245,32 @@ def test_the_end_of_the_outer_connection_ends_all_within(tmp_path: Path) -> None
     assert not jumping.result  # until what it began is over
     jumping.over[0].callback(None)
     assert jumping.outcome == "over"
+
+
+def test_a_connection_in_which_nothing_is_open_ends(tmp_path: Path) -> None:
+    jumping = Jumping(tmp_path)
+    stream = jumping.opened()
+    jumping.clock.pump([TICK] * int(IDLE_LIMIT / TICK) * 2)
+    assert not jumping.result  # one is open
+    jumping.over[0].callback(None)
+    jumping.client.send(codec.close(stream.ours))
+    jumping.heard()
+    jumping.clock.pump([TICK] * (int(IDLE_LIMIT / TICK) + 2))
+    assert [number for number, _ in jumping.heard()] == [1]
+    assert jumping.outcome == "over"
+
+
+def test_nothing_is_sent_while_the_outer_connection_exchanges_keys(tmp_path: Path) -> None:
+    """More channels than one would else fill what is held back."""
+    jumping = Jumping(tmp_path)
+    stream = jumping.opened()
+    stream._leg.exchange.sendKexInit()
+    sent = jumping.await_(stream.send(b"later"))
+    assert not sent
+    assert stream._leg.exchange.held == 0
+    jumping.client.pump()
+    assert sent == [None]
+    assert jumping.client.take(94) == struct.pack("!I", 7) + string("later")
 
 
 # -- under the host's name

@@ -5,6 +5,7 @@ The hardening list of research/ssh.md, part B, points 1 to 6, 8, 13 to 15.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,24 @@ def test_no_new_exchange_before_the_login(tmp_path: Path) -> None:
 def test_a_goodbye_is_no_fault(tmp_path: Path) -> None:
     meeting = stranger(tmp_path, VERSION, packet(b"\x01\0\0\0\x0b" + string("bye") + string("")))
     assert isinstance(meeting.outcome, StreamClosed)
+
+
+def test_bytes_that_drip_do_not_gain_time(tmp_path: Path) -> None:
+    meeting = stranger(tmp_path, VERSION)
+    for byte in packet(kexinit())[:5]:
+        meeting.clock.advance(2.1)
+        meeting.far.other._arrive(bytes((byte,)))
+    assert isinstance(meeting.outcome, TimedOut)
+
+
+@given(st.sampled_from(KEX), st.binary(max_size=80) | st.binary(min_size=1216, max_size=1216))
+def test_only_peer_faults_come_out_of_a_strangers_half_of_the_keys(keys: HostKeys, kex: str, half: bytes) -> None:
+    exchange = Exchange(keys, Clock().seconds)
+    exchange.begin()
+    list(exchange.feed(VERSION))
+    with contextlib.suppress(PeerFault):
+        list(exchange.feed(packet(kexinit(kex=kex)) + packet(b"\x1e" + string(half))))
+    assert not exchange.secure
 
 
 @given(st.sampled_from([20, 21, 30]), st.binary(max_size=400))
