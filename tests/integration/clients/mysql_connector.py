@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tempfile
 
 import mysql.connector
 
@@ -44,3 +45,9 @@ def work(name: str, **more: object) -> None:
 work("connectorc", use_pure=False)
 work("connectorpure", use_pure=True)
 work("clearconnector", use_pure=True, auth_plugin="mysql_clear_password")
+with tempfile.NamedTemporaryFile("w") as file:
+    file.write(SETTINGS.pop("password"))
+    file.flush()
+    openid = {"auth_plugin": "authentication_openid_connect_client", "openid_token_file": file.name}
+    work("openidpure", use_pure=True, **openid)
+    work("openidc", use_pure=False, openid_token_file=file.name)
