@@ -7,6 +7,7 @@ lies inside. A password needs a system user of our own, so these tests need root
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -82,7 +83,7 @@ class Account:
 
 
 class Sshd:
-    """``settings`` come before the common ones, and so win (sshd_config(5))."""
+    """``settings`` come before the common ones, and so win (sshd_config(5)). A kind may name bits: ``ecdsa:521``."""
 
     def __init__(self, place: Place, account: Account, name: str, settings: str = "", kinds: str = "ed25519") -> None:
         self.port = free_port()
@@ -90,8 +91,9 @@ class Sshd:
         self._folder = account.folder / name
         self._folder.mkdir()
         self._keys = [self._folder / f"host_{kind}" for kind in kinds.split()]
-        for kind, path in zip(kinds.split(), self._keys, strict=True):
-            run("ssh-keygen", "-q", "-t", kind, "-N", "", "-f", str(path))
+        for one, path in zip(kinds.split(), self._keys, strict=True):
+            kind, _, bits = one.partition(":")
+            run("ssh-keygen", "-q", "-t", kind, *(["-b", bits] if bits else []), "-N", "", "-f", str(path))
         self._config = self._folder / "sshd_config"
         self._config.write_text(
             f"{settings}Port {self.port}\n{SETTINGS}AuthorizedKeysFile {account.authorized_keys}\n"
@@ -130,14 +132,22 @@ class Sshd:
             self._process.wait(10)
             self._process = None
 
+    def certify(self, authority: Path) -> None:
+        """From now on the first key is shown with a certificate of this authority (a private key file)."""
+        key = self._keys[0]
+        run("ssh-keygen", "-q", "-h", "-s", str(authority), "-I", "host", "-n", "127.0.0.1", f"{key}.pub")
+        with self._config.open("a") as file:
+            file.write(f"HostCertificate {key}-cert.pub\n")
+        self.stop()
+        self.start()
+
     def logins(self) -> int:
         """How often it let somebody in."""
-        return self.log.read_text().count("Accepted ")
+        return len(re.findall("Accepted (?:publickey|password) for", self.log.read_text()))
 
     def attempts(self) -> int:
         """How often somebody tried to prove who he is."""
-        text = self.log.read_text()
-        return text.count("Accepted ") + text.count("Failed ")
+        return self.logins() + len(re.findall("Failed (?:publickey|password) for", self.log.read_text()))
 
 
 def run(*command: str, stdin: str = "") -> None:
