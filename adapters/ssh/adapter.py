@@ -10,7 +10,7 @@ from twisted.internet.defer import DeferredLock
 
 from adapters.ssh.doctor import look_around
 from adapters.ssh.entrance import Entrance, Outer
-from adapters.ssh.host_keys import HostKeys, in_thread_host_keys
+from adapters.ssh.host_keys import HostKeys, HostKeyUnusable, in_thread_host_keys
 from adapters.ssh.hosts import Hosts
 from adapters.ssh.jump import Jump
 from adapters.ssh.observing import observe
@@ -19,7 +19,18 @@ from adapters.ssh.refusals import PROTOCOL_ERROR, rule, spoken
 from adapters.ssh.relaying import relay
 from adapters.ssh.server import AgentLeg, say
 from adapters.ssh.trusting import trust
-from bridge.adapter import Admission, BridgeError, Check, Door, LegacySession, PeerFault, Refused, Stream, SystemFacts
+from bridge.adapter import (
+    Admission,
+    BridgeError,
+    Check,
+    Door,
+    LegacySession,
+    PeerFault,
+    Reason,
+    Refused,
+    Stream,
+    SystemFacts,
+)
 
 
 class SSHAdapter:
@@ -46,7 +57,11 @@ class SSHAdapter:
 
     async def serve(self, client: Stream, door: Door) -> None:
         entrance = Entrance(door, self._hosts, self._clock)
-        await entrance.enter(client, await self._keys(door.system))
+        try:
+            keys = await self._keys(door.system)
+        except HostKeyUnusable as why:
+            raise await door.turn_away(Reason.INTERNAL, detail=str(why)) from None
+        await entrance.enter(client, keys)
         if entrance.jumping is None:
             await self._relayed(entrance, door.system)
         else:

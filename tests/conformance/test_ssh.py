@@ -159,12 +159,16 @@ class SSHScenario:
 
     def _hosted(self, leg: AgentLeg) -> Callable[[bytes], None]:
         agents: dict[int, int] = {}
+        closed: set[int] = set()
 
         def take(payload: bytes) -> None:
             if payload[0] == codec.OPEN:
                 opening = Opening.parse(payload)
                 agents[opening.sender + 100] = opening.sender
                 leg.write(b"\x5b" + struct.pack("!IIII", opening.sender, opening.sender + 100, WINDOW, 32768))
+            elif payload[0] == codec.CLOSE:
+                if (ours := codec.recipient(payload)) not in closed:  # a host answers a close with its own
+                    leg.write(codec.close(agents[ours]))
             elif payload[0] == codec.CHANNEL_REQUEST:
                 asked = Asked.parse(payload)
                 if asked.kind == "env":
@@ -173,6 +177,7 @@ class SSHScenario:
                     self._variables[name] = fields.text()
                 elif asked.kind == "exec":
                     self._executed(leg, agents[asked.recipient], Fields(asked.rest).string())
+                    closed.add(asked.recipient)
 
         return take
 
