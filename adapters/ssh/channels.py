@@ -43,6 +43,12 @@ class Answers:
             given.append(own)
         return given
 
+    def all(self, own: bytes) -> list[bytes]:
+        """Everything that is owed, with ``own`` where the host has not answered."""
+        owed = [one or own for one in self._waiting]
+        self._waiting.clear()
+        return owed
+
     def __len__(self) -> int:
         return len(self._waiting)
 

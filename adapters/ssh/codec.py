@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 
 from adapters.ssh.fields import Fields, flag, number, string
+from bridge.adapter import PeerFault
 
 GLOBAL_REQUEST, REQUEST_SUCCESS, REQUEST_FAILURE = 80, 81, 82
 OPEN, OPEN_CONFIRMATION, OPEN_FAILURE = 90, 91, 92
@@ -27,6 +28,18 @@ def recipient(payload: bytes) -> int:
     """The channel number of messages 91 to 100. Raises struct.error when there is none."""
     found: int = RECIPIENT.unpack_from(payload)[0]
     return found
+
+
+def size(payload: bytes) -> int:
+    """How many bytes of data a DATA or EXTENDED_DATA brings; they are its end.
+
+    A length that says something else is a fault: what the bridge reads has to be what the other side will read.
+    """
+    at = 5 if payload[0] == DATA else 9
+    length = int.from_bytes(payload[at : at + 4], "big")
+    if len(payload) != at + 4 + length:
+        raise PeerFault("the length of a message's data is not its own")
+    return length
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,27 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+import shlex
+from collections.abc import Callable, Iterable
 
 from bridge.adapter import Action, Operation, StatementLogging
 
-SFTP_SERVERS = re.compile(r"(?:/\S*/)?(?:sftp-server|internal-sftp)(?:\s|$)")
+SFTP_SERVER = re.compile(r"/usr/(?:local/)?(?:lib|lib64|libexec)/(?:openssh/|ssh/)?sftp-server(?: -[eR])*")
+"""Where systems keep it: a program of that name elsewhere may be anything, put there by the agent itself."""
 
-ANOTHER = re.compile(r"[`<>(){}\\]|\$|\n|\r")
-"""Outside of quotes: substitution, redirection, grouping, or a line break."""
+ANOTHER = re.compile(r"[`<>(){}\\#]|\$|\n|\r")
+"""Outside of quotes: substitution, redirection, grouping, a line break, or a comment (it may hide a quote)."""
+
+FOLDERS = ("", "/bin", "/usr/bin", "/usr/local/bin", "/usr/lib/git-core", "/usr/libexec/git-core")
+SCP_FLAGS = frozenset({"-v", "-r", "-p", "-q", "-d", "-f", "--"})
+RSYNC_FLAGS = re.compile(
+    r"-(?=\w)[A-Za-df-rt-z0-9]*(?:e[\w.]*)?|--(?:server|sender|numeric-ids|list-only|inplace|partial|checksum|one-file-system|safe-links"
+    r"|copy-unsafe-links|delete|delete-(?:before|during|after|delay|excluded)|ignore-errors|no-[a-z-]+|size-only"
+    r"|(?:timeout|bwlimit|block-size|max-size|min-size|modify-window|compress-level|compress-choice|checksum-choice"
+    r"|checksum-seed)=\S*)"
+)
+"""Of rsync's sending end. What is not here may write (--remove-source-files, --log-file), run something (--daemon)
+or read its arguments from the agent later (-s)."""
 
 SEPARATOR = re.compile(r"&&|\|\||[;&|]")
 LONGEST = 16 * 1024
@@ -28,15 +41,16 @@ SECRET = re.compile(
 LOGIN_IN_URL = re.compile(r"(://[^/\s:@]*:)[^@\s/]+@")
 
 
-def command(text: str, statements: StatementLogging, read_commands: Iterable[str]) -> Operation:
-    """``text`` as the agent sent it."""
+def command(line: bytes, statements: StatementLogging, read_commands: Iterable[str]) -> Operation:
+    """``line`` as the agent sent it."""
+    text = readable(line)
     shown = redacted(text) if statements is StatementLogging.REDACTED else text
     return Operation(
         verb=_verb(text),
         action=Action.READ if reads(text, read_commands) else Action.WRITE,
         objects=(),
         text="" if statements is StatementLogging.DIGEST else shown,
-        digest=digest(text),
+        digest="sha256:" + hashlib.sha256(line).hexdigest(),
         target={"command": text, "forward": "", "path": ""},
     )
 
@@ -50,13 +64,14 @@ def subsystem(name: str) -> Operation:
 
 
 def forward(host: str, port: int, *, remote: bool = False) -> Operation:
-    where = f"{host}:{port}"
+    where = f"{host.rstrip('.').lower()}:{port}"
     verb = "ssh.forward.remote" if remote else "ssh.forward"
     return Operation(verb, Action.WRITE, (where,), target={"command": "", "forward": where, "path": ""})
 
 
-def digest(text: str) -> str:
-    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
+def readable(line: bytes) -> str:
+    """What is not UTF-8 is written with a backslash, so that no grant by ``command`` covers it."""
+    return line.decode("utf-8", "backslashreplace")
 
 
 def redacted(text: str) -> str:
@@ -72,20 +87,48 @@ def reads(text: str, read_commands: Iterable[str]) -> bool:
     return all(_transfer(part) is Action.READ or _listed(part, read_commands) for part in parts)
 
 
+def is_sftp_server(text: str) -> bool:
+    """Whether the line runs the host's own SFTP server and nothing else."""
+    return SFTP_SERVER.fullmatch(text.strip()) is not None
+
+
 def _transfer(part: str) -> Action | None:
     """The far ends of scp, rsync and git say themselves in which direction they work; None for other commands."""
-    words = part.split()
-    name, rest = words[0].rpartition("/")[2], words[1:]
-    if name == "git" and rest:
+    words = shlex.split(part)  # quotes are closed: ``part`` is of ``simple_commands``
+    folder, _, name = words[0].rpartition("/")
+    rest = words[1:]
+    if name == "git" and rest and rest[0] in ("upload-pack", "upload-archive", "receive-pack"):
         name, rest = f"git-{rest[0]}", rest[1:]
-    flags = rest[: next((at for at, word in enumerate(rest) if not word.startswith("-")), len(rest))]
-    if name == "scp":
-        return Action.READ if "-f" in flags and "-t" not in flags else Action.WRITE
-    if name == "rsync":
-        return Action.READ if flags[:2] == ["--server", "--sender"] else Action.WRITE
-    if name in ("git-upload-pack", "git-upload-archive"):
-        return Action.READ
-    return Action.WRITE if name == "git-receive-pack" else None
+    sends = SENDERS.get(name)
+    if sends is None:
+        return Action.WRITE if name == "git-receive-pack" else None
+    # a name in the place of a flag could be made of a pattern: a file may be called --remove-source-files
+    patterns = any(word[:1] in ("*", "?", "[") for word in part.split())
+    return Action.READ if folder in FOLDERS and not patterns and sends(rest) else Action.WRITE
+
+
+def _scp_sends(words: list[str]) -> bool:
+    flags = words[: next((at for at, word in enumerate(words) if not word.startswith("-")), len(words))]
+    return "-f" in flags and SCP_FLAGS.issuperset(flags)
+
+
+def _rsync_sends(words: list[str]) -> bool:
+    """rsync takes flags behind names as well."""
+    return words[:2] == ["--server", "--sender"] and all(
+        RSYNC_FLAGS.fullmatch(word) for word in words if word.startswith("-")
+    )
+
+
+def _git_sends(words: list[str]) -> bool:
+    return all(word == "--strict" or word.startswith("--timeout=") for word in words if word.startswith("-"))
+
+
+SENDERS: dict[str, Callable[[list[str]], bool]] = {
+    "scp": _scp_sends,
+    "rsync": _rsync_sends,
+    "git-upload-pack": _git_sends,
+    "git-upload-archive": _git_sends,
+}
 
 
 def _listed(part: str, read_commands: Iterable[str]) -> bool:
@@ -94,8 +137,10 @@ def _listed(part: str, read_commands: Iterable[str]) -> bool:
 
 def simple_commands(text: str) -> list[str] | None:
     """The commands of a line, as the shell will separate them; None where it could run something else as well."""
+    if len(text) > LONGEST:
+        return None
     outside, quoted = _outside_quotes(text)
-    if not quoted or ANOTHER.search(outside) or len(text) > LONGEST:
+    if not quoted or ANOTHER.search(outside):
         return None
     parts, start = [], 0
     for found in SEPARATOR.finditer(outside):

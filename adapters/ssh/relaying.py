@@ -45,6 +45,7 @@ LONGEST_VARIABLE = 8 * 1024
 RESERVE = 64 * 1024
 """Of the agent's window, kept from the host: the bridge's own answers (SFTP refusals) go into it."""
 
+WITHOUT_TERMINAL = Terminal("dumb", 0, 0)
 SSH_PORT = 22
 BY_APPLICATION = 11
 NO_MORE_SESSIONS = "no-more-sessions@openssh.com"
@@ -118,6 +119,7 @@ class Relay:
         self._by_host: dict[int, Channel] = {}
         self._global = Answers()
         self._no_more_sessions = False
+        self._listening = False  # the host was asked to, with a permit
 
     # -- from the agent
 
@@ -125,9 +127,12 @@ class Relay:
         message = payload[0]
         if message == codec.DATA:
             channel = self._of_agent(payload)
+            size = codec.size(payload)
             if channel is None or channel.refused:
                 return None
-            channel.sent += len(payload) - 9
+            if not channel.started and channel.kind == "session":
+                raise PeerFault("data for a session in which nothing runs")
+            channel.sent += size
             if channel.tap is not None:
                 return channel.tap.from_agent(payload)
             self._host.write(payload)
@@ -142,6 +147,8 @@ class Relay:
         return None
 
     def _passed_on(self, message: int, payload: bytes) -> None:
+        if message in (codec.REQUEST_SUCCESS, codec.REQUEST_FAILURE):
+            return  # the host's own global requests are answered by the bridge
         channel = self._of_agent(payload)
         if channel is None:
             return
@@ -152,21 +159,29 @@ class Relay:
             if not channel.refused:
                 self._host.write(payload)
             self._forget_if_over(channel)
-        elif message == codec.OPEN_CONFIRMATION:
-            confirmed = Confirmation.parse(payload)
-            channel.agent, channel.window = confirmed.sender, confirmed.window
-            self._by_agent[confirmed.sender] = channel
-            self._host.write(payload)
-        elif message == codec.OPEN_FAILURE:
-            channel.closed_by_agent = channel.closed_by_host = True
-            self._host.write(payload)
-            self._forget_if_over(channel)
-        elif not channel.refused and message in (
-            codec.EOF, codec.EXTENDED_DATA, codec.CHANNEL_SUCCESS, codec.CHANNEL_FAILURE,
-        ):  # fmt: skip
+        elif message in (codec.OPEN_CONFIRMATION, codec.OPEN_FAILURE):
+            self._agent_opened(channel, message, payload)
+        elif message == codec.EXTENDED_DATA:
+            raise PeerFault("only hosts have an error output")
+        elif not channel.refused and message in (codec.EOF, codec.CHANNEL_SUCCESS, codec.CHANNEL_FAILURE):
             self._host.write(payload)
         elif not codec.OPEN <= message <= codec.CHANNEL_FAILURE:
             raise PeerFault("a message that is none of the connection protocol")
+
+    def _agent_opened(self, channel: Channel, message: int, payload: bytes) -> None:
+        """The answer to a channel that the host opened (forwarded-tcpip)."""
+        if channel.agent is not None:
+            raise PeerFault("a channel is opened twice")
+        if message == codec.OPEN_CONFIRMATION:
+            confirmed = Confirmation.parse(payload)
+            if confirmed.sender in self._by_agent:
+                raise PeerFault("a channel number is used twice")
+            channel.agent, channel.window = confirmed.sender, confirmed.window
+            self._by_agent[confirmed.sender] = channel
+        else:
+            channel.closed_by_agent = channel.closed_by_host = True
+            self._forget_if_over(channel)
+        self._host.write(payload)
 
     def _adjusted(self, channel: Channel, payload: bytes) -> None:
         count = Fields(payload, 5).number()
@@ -175,6 +190,8 @@ class Relay:
         channel.debt -= paid
         if count > paid and not channel.refused and channel.host is not None:
             self._host.write(codec.adjust(channel.host, count - paid))
+        if channel.tap is not None:
+            channel.tap.may_speak()
 
     def _of_agent(self, payload: bytes) -> Channel | None:
         """The channel that a message of the agent's names; None for one that is over (its last messages cross)."""
@@ -280,7 +297,7 @@ class Relay:
             asked = replace(asked, kind="exec", rest=string(self._limits.command))
         try:
             await self._permitted(channel, asked)
-            self._record(channel)
+            self._record(channel, asked.kind)
         except Refused as refused:
             self._ended(refused)
             self._refuse(channel, asked, refused)
@@ -297,19 +314,20 @@ class Relay:
                 raise await self._denied(operations.shell(), "only commands are served here, no interactive shell")
             channel.permits.append(await self._admission.permit(operations.shell()))
             return
-        text = Fields(asked.rest).string().decode("utf-8", "surrogateescape")
+        line = Fields(asked.rest).string()
+        text = operations.readable(line)
         if asked.kind == "subsystem" and text == "sftp":
             self._tap(channel)
         elif asked.kind == "subsystem":
             channel.permits.append(await self._admission.permit(operations.subsystem(text)))
-        elif operations.SFTP_SERVERS.match(text) and operations.simple_commands(text) == [text.strip()]:
+        elif operations.is_sftp_server(text):
             self._tap(channel)
         else:
-            await self._command(channel, text)
+            await self._command(channel, line)
 
-    async def _command(self, channel: Channel, text: str) -> None:
-        operation = operations.command(text, self._system.statements, self._options.read_commands)
-        refused_part = self._uncovered(operation, text)
+    async def _command(self, channel: Channel, line: bytes) -> None:
+        operation = operations.command(line, self._system.statements, self._options.read_commands)
+        refused_part = self._uncovered(operation, operations.readable(line))
         if refused_part is not None:
             operation = replace(operation, target={**operation.target, "command": refused_part})
         channel.permits.append(await self._admission.permit(operation))
@@ -331,25 +349,30 @@ class Relay:
     def _tap(self, channel: Channel) -> None:
         channel.tap = SFTPTap(channel, self._agent, self._host, self._admission)
 
-    def _record(self, channel: Channel) -> None:
-        if channel.terminal is None or self._options.recording == "off" or channel.tap is not None:
+    def _record(self, channel: Channel, kind: str) -> None:
+        """A shell without a terminal too: whoever types into a pipe is to be seen as well."""
+        terminal = channel.terminal or (WITHOUT_TERMINAL if kind == "shell" else None)
+        if terminal is None or self._options.recording == "off" or channel.tap is not None:
             return
         required = self._options.recording == "required"
         recording = self._admission.recording(f"terminal-{channel.agent}", required=required)
-        channel.recorder = Screen(
-            recording, channel.terminal, f"{self._admission.agent.id} as {self._admission.account}"
-        )
+        channel.recorder = Screen(recording, terminal, f"{self._admission.agent.id} as {self._admission.account}")
 
     def _refuse(self, channel: Channel, asked: Asked, refused: Refused) -> None:
+        """The agent is told of the close when the host has closed: only then may it use the channel's number again."""
         assert channel.agent is not None
         if asked.want_reply:
-            self._answer(channel, success=True)
+            channel.answers.asked_host()
+        success = codec.answer(channel.agent, success=True)
+        for payload in channel.answers.all(success):  # the host's would come too late
+            self._agent.write(payload)
         text = f"identity-bridge: {refused}\r\n" + (f"{refused.hint}\r\n" if refused.hint else "")
         number = channel.agent
         for payload in (
-            codec.stderr(number, text.encode()), codec.exit_status(number, NOT_EXECUTABLE), codec.eof(number),
-            codec.close(number),
-        ):  # fmt: skip
+            codec.stderr(number, text.encode()),
+            codec.exit_status(number, NOT_EXECUTABLE),
+            codec.eof(number),
+        ):
             self._agent.write(payload)
         if channel.host is not None:
             self._host.write(codec.close(channel.host))
@@ -387,6 +410,7 @@ class Relay:
             self._ended(refused)
             return False
         self._admission.outcome(permit, Outcome(Result.SUCCESS))
+        self._listening = True
         return True
 
     # -- from the host
@@ -414,7 +438,7 @@ class Relay:
         return None
 
     def _shown(self, channel: Channel, message: int, payload: bytes) -> Any:
-        size = len(payload) - (9 if message == codec.DATA else 13)
+        size = codec.size(payload)
         channel.received += size
         channel.window -= size
         if channel.recorder is not None:
@@ -436,6 +460,8 @@ class Relay:
     def _host_opened(self, channel: Channel, message: int, payload: bytes) -> None:
         if message == codec.OPEN_CONFIRMATION:
             confirmed = Confirmation.parse(payload)
+            if channel.host is not None or confirmed.sender in self._by_host:
+                raise PeerFault("the host opened a channel twice")
             channel.host = confirmed.sender
             self._by_host[confirmed.sender] = channel
         elif message == codec.OPEN_FAILURE:
@@ -446,8 +472,7 @@ class Relay:
 
     def _closed_by_host(self, channel: Channel, payload: bytes) -> None:
         channel.closed_by_host = True
-        if not channel.refused:
-            self._agent.write(payload)
+        self._agent.write(payload)
         self._forget_if_over(channel)
 
     def _host_itself(self, message: int, payload: bytes) -> None:
@@ -464,7 +489,8 @@ class Relay:
 
     def _from_afar(self, opening: Opening, payload: bytes) -> None:
         """A connection to a port that the host forwards to the agent; sshd opens none that was not asked for."""
-        if opening.kind != "forwarded-tcpip" or not self._options.forwarding or opening.sender in self._by_host:
+        full = len(self._by_host) >= self._options.max_channels
+        if opening.kind != "forwarded-tcpip" or not self._listening or full or opening.sender in self._by_host:
             self._host.write(codec.open_failure(opening.sender, codec.PROHIBITED, "not served"))
             return
         self._by_host[opening.sender] = Channel(opening.kind, host=opening.sender)

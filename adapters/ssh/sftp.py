@@ -10,7 +10,9 @@
 
 from __future__ import annotations
 
+import posixpath
 import struct
+from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +34,7 @@ FLAG_READ, FLAGS_CHANGING = 0x01, 0x02 | 0x04 | 0x08 | 0x10  # write, append, cr
 LARGEST = 256 * 1024 + 1024  # OpenSSH takes 256 KiB
 BULK_HEAD = 4 + 1 + 4 + 4 + 256 + 8 + 4  # of a WRITE up to its data; handles have at most 256 bytes
 MOST_WAITING = 4096
+MOST_SAID = 4096  # refusals that wait for the agent's window
 MOST_HANDLES = 1024
 
 PATHS = {LSTAT: 1, SETSTAT: 1, OPENDIR: 1, REMOVE: 1, MKDIR: 1, RMDIR: 1, REALPATH: 1, STAT: 1, RENAME: 2, READLINK: 1,
@@ -56,6 +59,8 @@ class Opened:
     """A file or folder that the host has opened."""
 
     permit: Permit
+    path: str
+    writing: bool
     read: int = 0
     written: int = 0
 
@@ -66,6 +71,8 @@ class Waiting:
 
     permit: Permit | None = None
     opening: bool = False
+    path: str = ""
+    writing: bool = False
     reading: bytes = b""
     closing: bytes = b""
 
@@ -82,7 +89,7 @@ class SFTPTap:
         self._skip = 0  # bytes of the agent's present packet that go on as they come
         self._left = 0  # bytes of the host's present packet
         self._head = b""  # of the host's packet that has just begun
-        self._said: list[bytes] = []  # the bridge's answers, until the host is between packets
+        self._said: deque[bytes] = deque()  # the bridge's answers, until the host is between packets
         self._waiting: dict[int, Waiting] = {}
         self._handles: dict[bytes, Opened] = {}
         self._started = False
@@ -90,12 +97,12 @@ class SFTPTap:
     # -- from the agent
 
     def from_agent(self, payload: bytes) -> Coroutine[Any, Any, None] | None:
-        data = payload[9:]
-        if not self._held and self._skip >= len(data):
-            self._skip -= len(data)
+        size = len(payload) - 9
+        if not self._held and self._skip >= size:
+            self._skip -= size
             self._host.write(payload)
             return None
-        return self._taken(self._held + data)
+        return self._taken(self._held + payload[9:])
 
     async def _taken(self, data: bytes) -> None:
         at, through = 0, 0  # what lies before ``through`` may go on
@@ -142,11 +149,17 @@ class SFTPTap:
             self._agent.write(codec.adjust(self._channel.agent, count))
 
     def _wrote(self, data: bytes, at: int, end: int) -> None:
-        fields = Fields(data[at : min(end, at + BULK_HEAD)], 9)
+        fields = Fields(data[at : min(end, at + BULK_HEAD)], 5)
+        self._fresh(fields.number())
         opened = self._handles.get(fields.string(256))
         fields.number(), fields.number()
         if opened is not None:
-            opened.written += fields.number()
+            opened.written += min(fields.number(), end - at)
+
+    def _fresh(self, request: int) -> None:
+        """An answer must tell of which request it is the outcome."""
+        if request in self._waiting:
+            raise PeerFault("an SFTP request number is used twice at a time")
 
     async def _asked(self, kind: int, packet: bytes) -> bytes | None:
         """None: it may go on; else the answer in the host's place. Raises Refused where the session is over."""
@@ -157,6 +170,7 @@ class SFTPTap:
             return None
         fields = Fields(packet, 5)
         request = fields.number()
+        self._fresh(request)
         if len(self._waiting) >= MOST_WAITING:
             raise PeerFault("too many SFTP requests without an answer")
         try:
@@ -175,21 +189,23 @@ class SFTPTap:
         if kind == OPEN:
             path, flags = _path(fields), fields.number()
             action = Action.WRITE if flags & FLAGS_CHANGING else Action.READ
-            verb = "sftp.write" if flags & FLAGS_CHANGING else "sftp.read"
-            return Waiting(await self._permit(verb, action, path), opening=True)
+            writing = action is Action.WRITE
+            permit = await self._permit("sftp.write" if writing else "sftp.read", action, path)
+            return Waiting(permit, opening=True, path=path, writing=writing)
         if kind == OPENDIR:
-            return Waiting(await self._permit("sftp.list", Action.READ, _path(fields)), opening=True)
+            path = _path(fields)
+            return Waiting(await self._permit("sftp.list", Action.READ, path), opening=True, path=path)
         if kind in CHANGING:
             paths = [_path(fields) for _ in range(PATHS[kind])]
             return Waiting(await self._permit(CHANGING[kind], Action.WRITE, *paths))
         if kind in LOOKING:
-            await self._look(_path(fields))
-            return None
+            return await self._look(_path(fields))
         if kind == FSETSTAT:
             opened = self._handles.get(fields.string(256))
-            if opened is None or not self._admission.may(Action.WRITE, _target("")):
-                return Waiting(await self._permit("sftp.setstat", Action.WRITE, ""))
-            return None
+            if opened is not None and opened.writing:
+                return None
+            path = opened.path if opened is not None else ""
+            return Waiting(await self._permit("sftp.setstat", Action.WRITE, path))
         if kind == READ:
             return Waiting(reading=fields.string(256))
         if kind == CLOSE:
@@ -206,22 +222,27 @@ class SFTPTap:
             verb, count = EXTENSIONS[name]
             return Waiting(await self._permit(verb, Action.WRITE, *[_path(fields) for _ in range(count)]))
         if name in LOOKING_EXTENSIONS:
-            await self._look(_path(fields))
-            return None
+            return await self._look(_path(fields))
         if name in HARMLESS:
             return None
         raise _Unsupported
 
     async def _permit(self, verb: str, action: Action, *paths: str) -> Permit:
+        if any(_escapes(path) for path in paths):
+            permit = await self._admission.permit(Operation(verb, action, paths, target=_target("")))
+            text = "a path out of the home folder is to be given from the root"
+            self._admission.outcome(permit, Outcome(Result.DENIED, detail=text))
+            raise Refused(Reason.ACTION_DENIED, text, reference=self._admission.session)
         for path in paths[:-1]:
             if not self._admission.may(action, _target(path)):
                 return await self._admission.permit(Operation(verb, action, paths, target=_target(path)))
         return await self._admission.permit(Operation(verb, action, paths, target=_target(paths[-1])))
 
-    async def _look(self, path: str) -> None:
+    async def _look(self, path: str) -> Waiting | None:
         """Attributes and links are looked up by the hundred: those that may be are not recorded one by one."""
-        if not self._admission.may(Action.READ, _target(path)):
-            await self._permit("sftp.stat", Action.READ, path)
+        if _escapes(path) or not self._admission.may(Action.READ, _target(path)):
+            return Waiting(await self._permit("sftp.stat", Action.READ, path))
+        return None
 
     # -- from the host
 
@@ -273,17 +294,22 @@ class SFTPTap:
             self._agent.write(codec.data(self._channel.agent, data))
 
     def _say(self, packet: bytes) -> None:
+        if len(self._said) >= MOST_SAID:
+            raise PeerFault("too many refused SFTP requests without room for their answers")
         self._said.append(packet)
+        self.may_speak()
+
+    def may_speak(self) -> None:
+        """The agent has given room, or there is something to say."""
         if self._between:
             self._flush_said()
 
     def _flush_said(self) -> None:
-        for packet in self._said:
-            if self._channel.agent is not None:
-                self._channel.debt += len(packet)
-                self._channel.window -= len(packet)
-                self._agent.write(codec.data(self._channel.agent, packet))
-        self._said.clear()
+        while self._said and self._channel.agent is not None and self._channel.window >= len(self._said[0]):
+            packet = self._said.popleft()
+            self._channel.debt += len(packet)
+            self._channel.window -= len(packet)
+            self._agent.write(codec.data(self._channel.agent, packet))
 
     def _answered(self, head: bytes) -> None:
         """``head``: at least kind, id and, of a handle, all of it; of a status its code, of data its length."""
@@ -295,9 +321,11 @@ class SFTPTap:
         kind = head[4]
         value = int.from_bytes(head[9:13], "big") if len(head) >= 13 else 0
         if kind == HANDLE and waiting.opening and waiting.permit is not None:
-            if len(self._handles) >= MOST_HANDLES:
+            handle = Fields(head, 9).string(256)
+            self._shut(handle, Result.UNKNOWN)
+            self._handles[handle] = Opened(waiting.permit, waiting.path, waiting.writing)
+            if len(self._handles) > MOST_HANDLES:
                 raise PeerFault("too many files are open")
-            self._handles[Fields(head, 9).string(256)] = Opened(waiting.permit)
         elif waiting.permit is not None:
             good = kind == STATUS and value == OK
             outcome = Outcome(Result.SUCCESS if good else Result.FAILURE, code="" if good else str(value))
@@ -333,7 +361,19 @@ def _path(fields: Fields) -> str:
 
 
 def _target(path: str) -> dict[str, str]:
-    return {"path": path, "command": "", "forward": ""}
+    return {"path": _named(path), "command": "", "forward": ""}
+
+
+def _named(path: str) -> str:
+    """As grants name it: without ``.``, ``..`` and doubled slashes, with ``~/`` where it begins at home."""
+    if path.startswith("/"):
+        return "/" + posixpath.normpath(path).lstrip("/")
+    return posixpath.normpath(f"~/{path}") if path else ""
+
+
+def _escapes(path: str) -> bool:
+    """A path from the home folder, which the bridge does not know, out of it."""
+    return not path.startswith("/") and posixpath.normpath(path).split("/")[0] == ".."
 
 
 def _status(request: int, code: int, text: str) -> bytes:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.ssh.environment import allowed
-from adapters.ssh.operations import command, forward, reads, redacted, shell, simple_commands
+from adapters.ssh.operations import command, forward, is_sftp_server, reads, redacted, shell, simple_commands
 from bridge.adapter import Action, StatementLogging
 
 LISTED = ("uptime", "df *", "systemctl status *")
@@ -19,6 +19,8 @@ LISTED = ("uptime", "df *", "systemctl status *")
         "uptime", "df -h /", "systemctl status 'a b'", "uptime; uptime", "uptime && df -h", "scp -f /etc/hosts",
         "scp -v -f -- x", "scp -r -f 'a b'", "rsync --server --sender -logDtpre.iLsfxC . /srv/",
         "git-upload-pack '/srv/x.git'", "git upload-pack /srv/x", "/usr/bin/git-upload-pack x",
+        "rsync --server --sender -vlogDtprze.iLsfxCIvu --numeric-ids --timeout=9 . '/srv/a b'",
+        "git-upload-pack --strict x",
     ],
 )  # fmt: skip
 def test_reading(text: str) -> None:
@@ -33,7 +35,10 @@ def test_reading(text: str) -> None:
         "df > x", "df <(rm x)", "df -h\nrm x", "df 'unclosed", "df \\;rm", "{ uptime; }", "uptime #", "scp -t /etc/x",
         "scp -t x -f y", "scp -f -t y", "scp x y", "rsync --server -logDtpre . /srv", "rsync --sender --server . x",
         "rsync -a x y", "git-receive-pack '/srv/x.git'", "git push", "git -c core.pager=x upload-pack", "xuptime",
-        "uptimes", "uptime now",
+        "uptimes", "uptime now", "/tmp/git-upload-pack x", "/tmp/scp -f x", "scp -f -vt x", "scp -f -S /tmp/x y",
+        "rsync --server --sender -l . x --remove-source-files", "rsync --server --sender '--log-file=/x' . x",
+        "rsync --server --sender --daemon --config=/tmp/x", "rsync --server --sender -l . *", "scp -f ?x",
+        "git-upload-pack --exec=x y", "rsync --server --sender -ls . x", "df -h # '\nrm x # '",
     ],
 )  # fmt: skip
 def test_everything_else_counts_as_writing(text: str) -> None:
@@ -50,6 +55,7 @@ def test_everything_else_counts_as_writing(text: str) -> None:
         ("a 'x", None),
         ('a "$HOME"', None),
         ("a $HOME", None),
+        ("git x # '\nrm -rf / # '", None),
         ("(a)", None),
         ("", None),
         ("x" * 20_000, None),
@@ -80,15 +86,37 @@ def test_secrets_in_a_line_are_left_out(text: str, shown: str) -> None:
 
 
 def test_a_command_as_an_operation() -> None:
-    full = command("id --token=abc", StatementLogging.FULL, ())
+    full = command(b"id --token=abc", StatementLogging.FULL, ())
     assert (full.verb, full.action, full.text) == ("ssh.exec", Action.WRITE, "id --token=abc")
     assert full.target == {"command": "id --token=abc", "forward": "", "path": ""}
-    hidden = command("id --token=abc", StatementLogging.REDACTED, ("id *",))
+    hidden = command(b"id --token=abc", StatementLogging.REDACTED, ("id *",))
     assert (hidden.action, hidden.text, hidden.digest) == (Action.READ, "id --token=?", full.digest)
-    assert command("id", StatementLogging.DIGEST, ()).text == ""
-    assert command("git-upload-pack x", StatementLogging.FULL, ()).verb == "ssh.git"
+    assert command(b"id", StatementLogging.DIGEST, ()).text == ""
+    assert command(b"git-upload-pack x", StatementLogging.FULL, ()).verb == "ssh.git"
     assert shell().action is Action.WRITE
-    assert forward("db", 5432).target["forward"] == "db:5432"
+    assert forward("DB.", 5432).target["forward"] == "db:5432"
+
+
+def test_a_line_that_is_no_utf8_is_shown_and_covered_by_no_pattern() -> None:
+    operation = command(b"id \xff\x00", StatementLogging.FULL, ("id *",))
+    assert (operation.action, operation.text) == (Action.WRITE, "id \\xff\0")
+    assert simple_commands(str(operation.target["command"])) is None
+
+
+@pytest.mark.parametrize(
+    "text", ["/usr/lib/openssh/sftp-server", "/usr/libexec/sftp-server -e", " /usr/lib/sftp-server"]
+)
+def test_the_hosts_own_sftp_server(text: str) -> None:
+    assert is_sftp_server(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["/tmp/sftp-server", "sftp-server", "./sftp-server", "/usr/lib/../../tmp/sftp-server", "/usr/lib/sftp-server; rm x",
+     "/usr/lib/sftp-server -f /x", "/usr/lib/sftp-server\nrm x", "/usr/lib/sftp-server-x"],
+)  # fmt: skip
+def test_what_only_calls_itself_an_sftp_server(text: str) -> None:
+    assert not is_sftp_server(text)
 
 
 @pytest.mark.parametrize("name", ["LANG", "LC_ALL", "LC_X", "TERM", "TZ", "EDITOR", "MY_1"])

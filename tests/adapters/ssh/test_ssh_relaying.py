@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from adapters.ssh import codec
@@ -138,13 +141,14 @@ def test_a_refused_command_says_why_and_the_connection_lives() -> None:
     talk = Talk().open()
     talk.admission.refuse[Action.WRITE] = REFUSED
     heard, sent = talk.ask("exec", string("rm -rf /"))
-    assert told(heard) == [codec.CHANNEL_SUCCESS, codec.EXTENDED_DATA, codec.CHANNEL_REQUEST, codec.EOF, codec.CLOSE]
+    assert told(heard) == [codec.CHANNEL_SUCCESS, codec.EXTENDED_DATA, codec.CHANNEL_REQUEST, codec.EOF]
     assert b"not covered (reference ses_1)" in heard[1]
     assert b"ask for a grant" in heard[1]
     assert heard[2] == codec.exit_status(A, 126)
     assert sent == [codec.close(H)]
     assert talk.say(codec.data(H, b"late")) == ([], [])
-    assert talk.hear(codec.close(A)) == ([], [])
+    assert talk.hear(codec.data(A, b"late")) == ([], [])
+    assert talk.hear(codec.close(A)) == ([codec.close(A)], []), "the agent may use the number again only now"
     assert talk.say(codec.close(H)) == ([], [])
     talk.open()
     assert told(talk.ask("exec", string("uptime"))[1])[-1] == codec.CHANNEL_REQUEST
@@ -299,3 +303,181 @@ def test_a_terminal_is_recorded_as_it_was_seen() -> None:
     assert (lines[0]["version"], lines[0]["width"], lines[0]["height"]) == (2, 100, 30)
     assert [line[1:] for line in lines[1:]] == [["o", "caf"], ["o", "\u00e9 "], ["r", "120x40"]]
     assert recording.closed
+
+
+def test_what_the_host_owes_is_answered_before_a_refusal() -> None:
+    talk = Talk(exec_only=True).open()
+    terminal = string("xterm") + struct.pack("!IIII", 80, 24, 0, 0) + string(b"\0")
+    assert talk.ask("pty-req", terminal)[0] == []
+    assert talk.ask("x11-req")[0] == []
+    heard, _ = talk.ask("shell")
+    assert told(heard[:4]) == [codec.CHANNEL_SUCCESS, codec.CHANNEL_FAILURE, codec.CHANNEL_SUCCESS, codec.EXTENDED_DATA]
+    assert talk.hear(codec.answer(A, success=True)) == ([], []), "the host's own answers come too late"
+
+
+def test_an_agents_number_is_free_only_when_the_host_has_closed_as_well() -> None:
+    """ControlMaster takes the lowest free number for the next command, faster than the host may answer."""
+    talk = Talk().open()
+    talk.admission.refuse[Action.WRITE] = REFUSED
+    talk.ask("exec", string("rm x"))
+    assert talk.say(codec.close(H)) == ([], [])
+    with pytest.raises(PeerFault):
+        talk.say(codec.Opening("session", A, WINDOW, 1, b"").compose())
+
+
+@pytest.mark.parametrize("make", [codec.data, codec.stderr])
+@pytest.mark.parametrize("length", [0, 2, 4, 2**32 - 1])
+def test_data_with_a_wrong_length_is_passed_to_nobody(make: Any, length: int) -> None:
+    """A host that reads the length would see another SFTP packet than the bridge."""
+    talk = Talk().open()
+    talk.ask("subsystem", string("sftp"))
+    good = make(A, b"abc")
+    wrong = good[:-7] + number(length) + b"abc"
+    for say in (talk.say, talk.hear):
+        with pytest.raises(PeerFault):
+            say(wrong[:1] + number(H if say == talk.say else A) + wrong[5:])
+
+
+def test_data_before_anything_runs_is_a_fault() -> None:
+    """It would reach a program that starts later past its tap."""
+    with pytest.raises(PeerFault):
+        Talk().open().say(codec.data(H, b"x"))
+
+
+def test_an_agent_has_no_error_output() -> None:
+    talk = Talk().open()
+    talk.ask("subsystem", string("sftp"))
+    with pytest.raises(PeerFault):
+        talk.say(codec.stderr(H, b"x"))
+
+
+@pytest.mark.parametrize("answer", [
+    struct.pack("!BIIII", codec.OPEN_CONFIRMATION, H, 99, WINDOW, 32768), codec.open_failure(H, 1, "no"),
+])  # fmt: skip
+def test_an_agent_answers_no_channel_that_it_opened_itself(answer: bytes) -> None:
+    talk = Talk().open()
+    talk.ask("exec", string("x"))
+    with pytest.raises(PeerFault):
+        talk.say(answer)
+    assert talk.admission.open_permits == ["ssh.exec"]
+
+
+@pytest.mark.parametrize("number_", [H, H + 1])
+def test_a_host_confirms_a_channel_once(number_: int) -> None:
+    talk = Talk().open()
+    with pytest.raises(PeerFault):
+        talk.hear(struct.pack("!BIIII", codec.OPEN_CONFIRMATION, A, number_, WINDOW, 32768))
+
+
+@pytest.mark.parametrize("message", [codec.REQUEST_SUCCESS, codec.REQUEST_FAILURE])
+def test_answers_to_the_bridges_own_keepalives_go_no_further(message: int) -> None:
+    assert Talk().say(bytes((message,))) == ([], [])
+
+
+def test_keepalives_and_the_hosts_own_keys_are_answered_on_the_spot() -> None:
+    """sshpiper#131: hostkeys-00 passed on made clients say "bad signature"."""
+    talk = Talk()
+    ask = bytes((codec.GLOBAL_REQUEST,)) + string("keepalive@openssh.com") + flag(True)
+    failure = bytes((codec.REQUEST_FAILURE,))
+    assert talk.say(ask) == ([failure], [])
+    assert talk.hear(ask) == ([], [failure])
+    assert talk.hear(bytes((codec.GLOBAL_REQUEST,)) + string("hostkeys-00@openssh.com") + flag(False)) == ([], [])
+
+
+def test_pings_of_openssh_go_no_further() -> None:
+    """sshpiper#323: an old sshd died of message 192."""
+    talk = Talk().open()
+    assert talk.say(bytes((192,)) + string("x")) == ([], [])
+
+
+def tcp(kind: str, sender: int, host: str, port: int) -> bytes:
+    rest = string(host) + number(port) + string("127.0.0.1") + number(1)
+    return codec.Opening(kind, sender, WINDOW, 32768, rest).compose()
+
+
+def test_a_forward_needs_the_option_and_a_permit_and_is_measured() -> None:
+    assert told(Talk().say(tcp("direct-tcpip", 9, "db", 5432))[0]) == [codec.OPEN_FAILURE]
+    talk = Talk(forwarding=True)
+    opening = tcp("direct-tcpip", A, "db", 5432)
+    assert talk.say(opening) == ([], [opening])
+    talk.hear(struct.pack("!BIIII", codec.OPEN_CONFIRMATION, A, H, WINDOW, 32768))
+    greeting = codec.data(A, b"220 hello")
+    assert talk.hear(greeting) == ([greeting], []), "warpgate#2328: the server speaks first"
+    talk.say(codec.data(H, b"hi"))
+    talk.hear(codec.close(A))
+    talk.say(codec.close(H))
+    (permit,) = talk.admission.permits
+    assert permit.operation.target["forward"] == "db:5432"
+    assert [(o.result.value, o.bytes) for o in permit.outcomes] == [("success", 11)]
+
+
+@pytest.mark.parametrize("port", [22, 5432])
+def test_no_forward_to_ssh_and_none_that_is_refused(port: int) -> None:
+    talk = Talk(forwarding=True)
+    talk.admission.refuse[Action.WRITE] = REFUSED
+    heard, sent = talk.say(tcp("direct-tcpip", 9, "db", port))
+    assert (told(heard), sent) == ([codec.OPEN_FAILURE], [])
+
+
+def test_a_host_opens_forwarded_connections_only_where_it_was_asked_to_listen() -> None:
+    talk = Talk(forwarding=True, max_channels=1)
+    coming = tcp("forwarded-tcpip", H, "localhost", 8080)
+    assert told(talk.hear(coming)[1]) == [codec.OPEN_FAILURE]
+    ask = bytes((codec.GLOBAL_REQUEST,)) + string("tcpip-forward") + flag(True) + string("localhost") + number(8080)
+    assert talk.say(ask) == ([], [ask])
+    given = bytes((codec.REQUEST_SUCCESS,)) + number(8080)
+    assert talk.hear(given) == ([given], [])
+    assert talk.permits == [("ssh.forward.remote", "write")]
+    assert talk.hear(coming) == ([coming], [])
+    confirmation = struct.pack("!BIIII", codec.OPEN_CONFIRMATION, H, A, WINDOW, 32768)
+    assert talk.say(confirmation) == ([], [confirmation])
+    data = codec.data(H, b"x")
+    assert talk.say(data) == ([], [data])
+    assert told(talk.hear(tcp("forwarded-tcpip", H + 1, "localhost", 8080))[1]) == [codec.OPEN_FAILURE], "too many"
+
+
+def test_a_shell_without_a_terminal_is_recorded_as_well() -> None:
+    talk = Talk(recording="required").open()
+    talk.ask("shell")
+    talk.hear(codec.data(A, b"root\n"))
+    talk.hear(codec.stderr(A, b"oops\n"))
+    (recording,) = talk.admission.recordings
+    assert [json.loads(line)[1:] for line in recording.text.splitlines()[1:]] == [["o", "root\n"], ["o", "oops\n"]]
+
+
+def test_a_command_that_is_no_utf8_passes_as_its_bytes() -> None:
+    talk = Talk().open()
+    asked = codec.request(H, "exec", string(b"cat \xff"), want_reply=True)
+    assert talk.say(asked)[1][-1] == asked
+
+
+def test_an_sftp_server_of_the_agents_own_is_a_command() -> None:
+    talk = Talk().open()
+    talk.ask("exec", string("/tmp/sftp-server"))
+    assert talk.permits == [("ssh.exec", "write")]
+    other = Talk().open()
+    other.ask("exec", string("/usr/lib/openssh/sftp-server"))
+    assert other.permits == [], "its operations are asked for one by one"
+
+
+def test_end_of_file_status_and_data_arrive_in_the_hosts_order() -> None:
+    """asyncssh#629: OpenSSH may send exit-status before the last data, and EOF before exit-status."""
+    talk = Talk().open()
+    talk.ask("exec", string("x"))
+    talk.hear(codec.answer(A, success=True))
+    order = [codec.exit_status(A, 0), codec.data(A, b"last"), codec.eof(A), codec.close(A)]
+    assert [one for message in order for one in talk.hear(message)[0]] == order
+    assert talk.say(codec.eof(H)) == ([], [codec.eof(H)]), "half-closed, the other way round"
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from(range(80, 104)), st.binary(max_size=40)), max_size=8))
+def test_any_messages_raise_nothing_but_a_fault_and_leave_no_permit_open(messages: list[Any]) -> None:
+    talk = Talk(forwarding=True).open()
+    talk.ask("exec", string("x"))
+    for from_agent, kind, rest in messages:
+        with suppress(PeerFault):
+            payload = bytes((kind,)) + number(H if from_agent else A) + rest
+            talk.say(payload) if from_agent else talk.hear(payload)
+    talk.relay.end()
+    assert talk.admission.open_permits == []

@@ -212,3 +212,85 @@ def test_no_bytes_raise_anything_but_a_fault_of_the_peer(chunks: list[bytes], fr
         return
     passed = (talk.agent if from_host else talk.host).data
     assert b"".join(chunks).startswith(passed)
+
+
+def test_refusals_wait_for_the_agents_window() -> None:
+    """Data beyond the window is dropped by OpenSSH's client; its transfer would hang."""
+    talk = Talk()
+    talk.admission.refuse[Action.WRITE] = REFUSED
+    talk.channel.window = 10
+    talk.say(CHANGES[0])
+    assert talk.agent.data == b""
+    talk.channel.window += 1000
+    talk.tap.may_speak()
+    assert talk.agent.data[4] == sftp.STATUS
+    assert talk.channel.window == 1010 - len(talk.agent.data)
+
+
+def test_refusals_without_room_have_a_limit() -> None:
+    talk = Talk()
+    talk.admission.refuse[Action.WRITE] = REFUSED
+    talk.channel.window = 0
+    for _ in range(sftp.MOST_SAID):
+        talk.say(CHANGES[0])
+    with pytest.raises(PeerFault, match="too many refused"):
+        talk.say(CHANGES[0])
+
+
+@pytest.mark.parametrize("second", [ask(sftp.STAT, 5, string("/x")), block(5, 9), ask(sftp.REMOVE, 5, string("/y"))])
+def test_a_request_number_is_used_once_at_a_time(second: bytes) -> None:
+    talk = Talk()
+    talk.say(ask(sftp.REMOVE, 5, string("/x")))
+    with pytest.raises(PeerFault):
+        talk.say(second)
+
+
+def test_the_attributes_of_an_open_file_belong_to_its_path() -> None:
+    """A file opened for reading is not one that may be changed."""
+    talk = Talk()
+    talk.say(READING)
+    talk.hear(HANDLE)
+    talk.say(ask(sftp.FSETSTAT, 2, string("h1"), ATTRS))
+    assert talk.admission.permits[1].operation.target["path"] == "/srv/old"
+    assert talk.ends[1][0] == "sftp.setstat"
+    other = Talk()
+    other.say(WRITING)
+    other.hear(HANDLE)
+    other.say(ask(sftp.FSETSTAT, 2, string("h1"), ATTRS))
+    assert [verb for verb, _ in other.ends] == ["sftp.write"], "covered by the permit for writing it"
+
+
+@pytest.mark.parametrize(
+    ("path", "named"),
+    [
+        ("/srv/../etc/x", "/etc/x"),
+        ("//etc/./x/", "/etc/x"),
+        ("/../..", "/"),
+        ("x", "~/x"),
+        ("./a/../b", "~/b"),
+        ("", ""),
+    ],
+)
+def test_grants_see_a_path_without_its_detours(path: str, named: str) -> None:
+    talk = Talk()
+    talk.say(ask(sftp.REMOVE, 5, string(path)))
+    assert talk.admission.permits[0].operation.target["path"] == named
+    assert talk.admission.permits[0].operation.objects == (path,)
+
+
+@pytest.mark.parametrize("path", ["../etc/x", "a/../../x", ".."])
+@pytest.mark.parametrize("kind", [sftp.REMOVE, sftp.STAT])
+def test_a_path_out_of_an_unknown_home_is_refused(path: str, kind: int) -> None:
+    talk = Talk()
+    talk.say(ask(kind, 5, string(path)))
+    assert talk.host.data == b""
+    assert Fields(talk.agent.data, 9).number() == sftp.PERMISSION_DENIED
+    assert [ends for _, ends in talk.ends] == [[("denied", 0)]]
+
+
+def test_a_handle_given_twice_loses_no_outcome() -> None:
+    talk = Talk()
+    talk.say(READING + ask(sftp.OPEN, 2, string("/y"), number(1), ATTRS))
+    talk.hear(HANDLE + ask(sftp.HANDLE, 2, string("h1")))
+    talk.tap.close()
+    assert talk.ends == [("sftp.read", [("unknown", 0)]), ("sftp.read", [("success", 0)])]
