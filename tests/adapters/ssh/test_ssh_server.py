@@ -268,7 +268,7 @@ class Running:
         self.leg.exchange.authenticated = True
         self.meeting.client.take(6)
         self.took: list[bytes] = []
-        self.meeting.run(lambda: self.leg.run(self._take, self._after))
+        self.meeting.run(lambda: self.leg.run(lambda payload: self._take(payload), self._after))
 
     def _take(self, payload: bytes) -> None:
         self.took.append(payload)
@@ -329,6 +329,24 @@ def test_what_is_written_during_an_exchange_waits_and_comes_in_order(tmp_path: P
     running.meeting.client.pump()
     assert flushed
     assert [running.meeting.client.take(94) for _ in range(2)] == [b"one", b"two"]
+
+
+def test_a_leg_that_is_busy_does_not_wait_for_its_own_exchange(tmp_path: Path) -> None:
+    """Two legs that exchange keys at once, each waiting in its ``run`` for the other, would never go on."""
+    running = Running(tmp_path)
+    flushed: list[bytes] = []
+
+    async def take_and_answer(payload: bytes) -> None:
+        running.leg.exchange.sendKexInit()
+        running.leg.write(b"\x5eanswer")
+        await running.leg.flush()
+        flushed.append(payload)
+
+    running._take = take_and_answer
+    running.meeting.client.send(b"\x5easks")
+    assert flushed == [b"\x5easks"]
+    running.meeting.client.pump()
+    assert running.meeting.client.take(94) == b"answer"
 
 
 def test_more_than_a_window_is_not_held_back(tmp_path: Path) -> None:
