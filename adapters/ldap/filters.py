@@ -6,6 +6,7 @@ are kept in the order they stand in (preorder), each with the number of its chil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -198,6 +199,9 @@ def _item(node: Node, full: bool) -> str:
     return f"({name}{_SIGN[node.kind]}{value})"
 
 
+_NAME = re.compile(rb"[!-'+-<>-\[\]-~]*")
+"""Printable ASCII but space, ``*()\\`` and ``=``."""
+
 _PLAIN = frozenset(range(0x20, 0x7F)) - frozenset(b"*()\\")
 
 
@@ -217,5 +221,4 @@ def escaped(value: bytes) -> str:
 
 def readable(name: bytes) -> str:
     """An attribute description for the log; what cannot be in one is escaped."""
-    text = name.decode("latin-1")
-    return text if text.isascii() and text.isprintable() and not any(c in text for c in "*()\\=") else escaped(name)
+    return name.decode("ascii") if _NAME.fullmatch(name) else escaped(name).replace("=", "\\3d")

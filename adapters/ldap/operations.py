@@ -143,10 +143,12 @@ class Describing:
         scope = SCOPES[request.scope]
         names = [readable(attribute) for attribute in request.attributes]
         hidden = {one for one in request.filter.attributes if sensitive(self._schema.names(one))}
-        filter_text = request.filter.text(full=self._logging is StatementLogging.FULL, hidden=hidden)
+        redacted = request.filter.text()
+        full = self._logging is StatementLogging.FULL
+        filter_text = request.filter.text(full=True, hidden=hidden) if full else redacted
         listed = quote(",".join(names), safe=",;*+@")
         text = f"ldap:///{_quoted(_shown(request.base))}?{listed}?{scope}?{filter_text}"
-        shape = f"search {_shape(name)} {scope} {request.filter.text()} {listed}"
+        shape = f"search {_shape(name)} {scope} {redacted} {listed}"
         details: dict[str, str | int] = {"scope": scope}
         if names:
             details["attributes"] = ",".join(names)[:MAX_TEXT]
@@ -373,7 +375,8 @@ def _assertions(controls: tuple[Control, ...]) -> list[codec.Filter]:
 def _types(name: Name) -> list[bytes]:
     """Attribute types of the name's own part."""
     own = name.text[: len(name.text) - len(name.chain[1]) - 1] if len(name.chain) > 1 else name.text
-    return [part.partition("=")[0].encode() for part in re.split(r"(?<!\\)\+", own) if part]
+    parts = re.split(r"(?<!\\)\+", own) if "+" in own else (own,)
+    return [part.partition("=")[0].encode() for part in parts if part]
 
 
 def _shape(name: Name) -> str:

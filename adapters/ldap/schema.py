@@ -39,6 +39,11 @@ SENSITIVE = frozenset((
 # fmt: on
 """Passwords, hashes and keys that stand in directories, by lower-case name: an equality test on one is an oracle."""
 
+SECRET_STEMS = (
+    "password", "pwd", "credential", "key", "auth", "nthash", "vaultsalt", "pkcs12", "rootpw", "aclbind", "value",
+)  # fmt: skip
+"""One of these is in each sensitive name: few to look for in a run of entries (``entries.Mentions``)."""
+
 _OID = re.compile(r"(?:oid\.)?(\d+(?:\.\d+)+)", re.IGNORECASE)
 _DESCRIPTION = re.compile(r"((?:oid\.)?\d+(?:\.\d+)+|[A-Za-z][A-Za-z0-9_.-]*)(?:;[A-Za-z0-9;=_*-]*)?", re.IGNORECASE)
 _TYPE = re.compile(r"\(\s*(\S+)\s")

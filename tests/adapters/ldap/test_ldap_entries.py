@@ -14,7 +14,7 @@ from adapters.ldap.codes import Code, Oid, Op
 from adapters.ldap.framing import Message
 from adapters.ldap.referrals import UNMANAGED, Referrals
 from adapters.ldap.rootdse import Served, entry_of
-from adapters.ldap.schema import SENSITIVE, Schema
+from adapters.ldap.schema import SECRET_STEMS, SENSITIVE, Schema
 from bridge.adapter import PeerFault
 from bridge.wire import ber
 from tests.adapters.ldap.ldap3_messages import search, whole
@@ -85,9 +85,10 @@ def test_policy_is_asked_once_for_each_name() -> None:
 
 
 def test_mentions_are_found_in_a_run_of_entries() -> None:
-    mentions = entries.Mentions(SENSITIVE)
+    mentions = entries.Mentions(SECRET_STEMS)
     assert mentions.in_bytes(entry((b"USERPassword", [b"x"])).raw)
     assert not mentions.in_bytes(entry((b"cn", [b"x"])).raw)
+    assert all(mentions.in_bytes(name.upper().encode()) for name in SENSITIVE)
 
 
 @given(st.binary(max_size=80))

@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from ldap3.utils.conv import escape_filter_chars
 
 from adapters.ldap import codec, filters
 from adapters.ldap.filters import AND, NOT, Filter
@@ -56,7 +55,7 @@ def test_the_redacted_form_has_names_and_shape_but_no_value(text: str) -> None:
 def test_values_of_any_octets_are_escaped(value: bytes) -> None:
     text = filters.escaped(value)
     assert not set("*()") & set(text)
-    read_again = read(f"(cn={escape_filter_chars(value)})")
+    read_again = read(f"(cn={''.join(f'{chr(92)}{octet:02x}' for octet in value)})")
     assert read_again.nodes[0].values == (value,)
 
 
@@ -139,3 +138,11 @@ def test_empty_sets_are_true_and_false() -> None:
 def test_malformed_filters_are_faults(broken: bytes) -> None:
     with pytest.raises(PeerFault):
         codec.decode(oracle.whole(codec.request(1, codec.search(b"", 0, broken, ()))))
+
+
+@given(st.binary(max_size=12))
+def test_an_attributes_name_in_the_log_is_plain_or_escaped(name: bytes) -> None:
+    text = filters.readable(name)
+    assert text.isprintable()
+    assert not set("*()=") & set(text)
+    assert filters.readable(b"cn;lang-en") == "cn;lang-en"
