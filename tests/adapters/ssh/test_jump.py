@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ss
 from twisted.internet.defer import Deferred
 
 from adapters.ssh import codec
+from adapters.ssh.channel_stream import STALL_LIMIT, WINDOW, ChannelStream
 from adapters.ssh.codec import Opening
 from adapters.ssh.fields import Fields, flag, string
 from adapters.ssh.host_keys import AUTHORITY, CERTIFIED, in_thread_host_keys
-from adapters.ssh.jump import IDLE_LIMIT, STALL_LIMIT, TICK, WINDOW, ChannelStream, Jump
+from adapters.ssh.jump import IDLE_LIMIT, TICK, Jump
 from adapters.ssh.server import AgentLeg, accept
 from bridge.adapter import PeerFault, Reason, Refused, Stream, StreamClosed, TimedOut
 
