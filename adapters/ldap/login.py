@@ -120,6 +120,8 @@ class AgentBind:
     def _sasl(self, mechanism: str, credentials: bytes | None, private: bool, chain: tuple[bytes, ...]) -> Prove | Say:
         if mechanism == EXTERNAL:
             return self._external(credentials or b"", chain)
+        if not private:
+            return _plaintext()
         if credentials is None:
             self.pending = mechanism
             return Say(Code.SASL_IN_PROGRESS, "", b"")
@@ -136,8 +138,6 @@ class AgentBind:
     def _bearer(self, credentials: bytes, private: bool, chain: tuple[bytes, ...]) -> Prove | Say:
         parsed = _oauth(credentials)
         if parsed is None:
-            if not private:
-                return _plaintext()
             self.pending, self._refused = OAUTHBEARER, True
             return Say(Code.SASL_IN_PROGRESS, "", _INVALID, Reason.CREDENTIAL_INVALID)
         return self._token(parsed[1], _name(parsed[0]), OAUTHBEARER, private, chain)

@@ -62,6 +62,8 @@ ADMIN_ATTRIBUTES = frozenset(
 )
 """Changing one of these changes rights, schema or who may act as whom; so does a change of a secret of another."""
 
+_NO_FACTS: Target = {"base": "", "attribute": ""}
+
 _ADMIN_BRANCH = re.compile(r"(?:^|,)cn=(?:(?:config|schema|subschema|monitor|changelog)$|configuration(?:,dc=|$))")
 """The server's own branches: OpenLDAP's and 389-ds' at the top, Active Directory's below the domain."""
 
@@ -268,6 +270,8 @@ class Describing:
         new: Name | None = None,
     ) -> Asking:
         base: Target = {"base": name.target}
+        if not attributes:  # the entry goes as a whole: no grant for some attributes covers that
+            base = {**base, "attribute": ""}
         asked = dict.fromkeys(self._schema.names(attribute) for attribute in attributes)
         for part in _assertions(controls):
             compared, refusal = self._asserted(part, False)
@@ -301,7 +305,7 @@ class Describing:
             return self._password_modify(read_password_modify(request.value), controls)
         details: dict[str, str | int] = {"oid": request.oid[:MAX_VALUE]}
         text = f"extended {escaped(request.oid.encode()[:MAX_VALUE])}"
-        operation = self._operation("ldap.extended", Action.ADMIN, None, text, text, {"base": ""}, details, controls)
+        operation = self._operation("ldap.extended", Action.ADMIN, None, text, text, _NO_FACTS, details, controls)
         return Asking(operation)
 
     def _password_modify(self, request: PasswordModify, controls: tuple[Control, ...]) -> Asking:
@@ -375,7 +379,7 @@ def _assertions(controls: tuple[Control, ...]) -> list[codec.Filter]:
 def _types(name: Name) -> list[bytes]:
     """Attribute types of the name's own part."""
     own = name.text[: len(name.text) - len(name.chain[1]) - 1] if len(name.chain) > 1 else name.text
-    parts = re.split(r"(?<!\\)\+", own) if "+" in own else (own,)
+    parts = re.split(r"(?<!\\)(?:\\\\)*\+", own) if "+" in own else (own,)
     return [part.partition("=")[0].encode() for part in parts if part]
 
 

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.ldap import codec, filters
+from adapters.ldap import codec, controls, filters
+from adapters.ldap.codes import Oid
 from adapters.ldap.filters import AND, NOT, Filter
 from adapters.ldap.refusals import Spoken
 from bridge.adapter import PeerFault
@@ -41,6 +42,18 @@ def read(text: str) -> Filter:
 def test_ldap3s_encoding_reads_back_as_its_text(text: str) -> None:
     """twisted/ldaptor#70 and the ldap3 decoder get some of these wrong."""
     assert read(text).text(full=True) == text
+
+
+@pytest.mark.parametrize("text", CORPUS)
+def test_a_filter_goes_upstream_byte_for_byte_with_lower_limits_and_other_controls(text: str) -> None:
+    """twisted/ldaptor#70: an extensible match is encoded anew as invalid BER."""
+    sent = oracle.whole(oracle.search(text))
+    search = codec.decode(sent)
+    assert isinstance(search, codec.Search)
+    operation = codec.limited(sent, search, size=10, time=10, deref=0)
+    passed = codec.rebuilt(sent, operation, controls.session_tracking("10.0.0.1", "b", "a"))
+    assert sent.data[search.fixed[1] : sent.stop] in passed
+    assert [control.oid for control in controls.read(oracle.whole(passed))] == [Oid.SESSION_TRACKING]
 
 
 @pytest.mark.parametrize("text", CORPUS)

@@ -70,7 +70,11 @@ def test_an_anonymous_bind_succeeds_and_needs_no_encryption() -> None:
 def test_a_token_in_plaintext_is_refused_13() -> None:
     answer = said(simple(b"", TOKEN), private=False)
     assert (answer.code, answer.reason) == (Code.CONFIDENTIALITY, Reason.PLAINTEXT)
-    for bind in (sasl("PLAIN", b"\0a\0" + TOKEN), sasl("OAUTHBEARER", b"n,,\x01auth=Bearer x\x01\x01")):
+    for bind in (
+        sasl("PLAIN", None),
+        sasl("PLAIN", b"\0a\0" + TOKEN),
+        sasl("OAUTHBEARER", b"n,,\x01auth=Bearer x\x01\x01"),
+    ):
         assert said(bind, private=False).code == Code.CONFIDENTIALITY
 
 

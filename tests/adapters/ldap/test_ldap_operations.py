@@ -193,7 +193,9 @@ def test_a_modify_dn_asks_for_old_name_new_place_and_new_name() -> None:
 
 def test_a_delete_is_a_write_and_of_a_tree_admin() -> None:
     operation = ber.encode(Op.DELETE, b"ou=a,dc=x")
-    assert asked(codec.request(1, operation)).operation.action is Action.WRITE
+    plain = asked(codec.request(1, operation)).operation
+    assert plain.action is Action.WRITE
+    assert plain.target == {"base": ("ou=a,dc=x", "dc=x"), "attribute": ""}
     tree = codec.request(1, operation, controls.encode(Oid.TREE_DELETE))
     assert asked(tree).operation.action is Action.ADMIN
 
@@ -261,6 +263,17 @@ def test_the_static_accounts_password_is_not_changed(identity: bytes | None) -> 
     assert refused is not None
     assert refused.result == Code.UNWILLING
     assert protection(password_modify(b"uid=other,dc=x")) is None
+
+
+def test_an_extended_operation_of_unknown_effect_is_admin_and_covered_by_no_narrowed_grant() -> None:
+    operation = asked(codec.request(1, codec.extended("1.2.3", b"hunter2")), FULL).operation
+    assert (operation.action, operation.target) == (Action.ADMIN, {"base": "", "attribute": ""})
+    assert operation.text == "extended 1.2.3"
+
+
+def test_a_renamed_entrys_every_type_is_asked() -> None:
+    asking = asked(oracle.modify_dn("uid=a,dc=x", "cn=c\\5c+mail=b", delete_old=False))
+    assert first_names(asking) == ["cn", "mail"]
 
 
 def test_extended_operations_are_served_by_a_list() -> None:
