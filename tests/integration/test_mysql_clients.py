@@ -22,6 +22,7 @@ from rig.mysql_wire import MySQLTalk, error
 
 HERE = Path(__file__).parent
 JDBC = Path("/usr/share/java/mariadb-java-client.jar")
+CONNECTOR_J = HERE / "java" / "build" / "mysql-connector-j-9.7.0.jar"
 CONNECTOR = HERE / "python" / ".venv" / "bin" / "python"
 SYSTEM_PYTHON = "/usr/bin/python3"
 LONG = 17_000_000  # more than one packet
@@ -138,13 +139,28 @@ def test_node(shop: Bridge, manager: str) -> None:
         assert one["blob"] == 40_000_000
 
 
-def test_connector_j(shop: Bridge, manager: str) -> None:
+def test_mariadb_connector_j(shop: Bridge, manager: str) -> None:
     """proxysql#4637: batches come in a pipeline."""
     if shutil.which("java") is None or not JDBC.exists():
         pytest.skip("no MariaDB Connector/J here")
     out = run(shop, "jdbc", ["java", "-cp", str(JDBC), str(HERE / "clients" / "MariaSelect.java")], manager)
     assert out.split("\n")[:6] == ["customer 3", str(LONG), "1146 42S02", "50", "1", "2"]
     attributed(shop, "jdbc")
+
+
+def test_mysql_connector_j(shop: Bridge, manager: str, tmp_path: Path) -> None:
+    """It misreads caching_sha2_password of a MariaDB; its query timeout sends KILL QUERY with the greeting's number."""
+    if shutil.which("java") is None or not CONNECTOR_J.exists():
+        pytest.skip("MySQL Connector/J was not fetched; java/artifacts.txt says how")
+    trusted = tmp_path / "trusted.p12"
+    subprocess.run(
+        ["keytool", "-importcert", "-noprompt", "-alias", "ca", "-file", str(shop.authority.ca), "-keystore",
+         str(trusted), "-storetype", "PKCS12", "-storepass", "changeit"], check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    command = ["java", "-cp", str(CONNECTOR_J), str(HERE / "clients" / "ConnectorJ.java")]
+    out = run(shop, "connectorj", command, manager, TRUSTED=str(trusted))
+    assert out.split("\n")[:4] == ["customer 3", "1146 42S02", "timeout", "customer 4"]
+    attributed(shop, "connectorj")
 
 
 def test_sqlalchemy(shop: Bridge, manager: str) -> None:

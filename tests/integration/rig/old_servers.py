@@ -1,4 +1,4 @@
-"""MySQL 5.5 and MariaDB 10.1 and 11.4, out of the archives that ``java/servers.txt`` names, where they were fetched."""
+"""MySQL 5.5, MariaDB 10.1 and 11.4, out of the archives that ``java/artifacts.txt`` names, where they were fetched."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def missing(kind: Kind) -> str:
     """Why it cannot be tested here; "" when it can. Raises AssertionError for another file than the one known."""
     archive = JAVA / "build" / kind.archive
     if not archive.exists():
-        return f"{kind.archive} was not fetched; java/servers.txt says how"
+        return f"{kind.archive} was not fetched; java/artifacts.txt says how"
     if os.uname().machine != "x86_64":
         return f"{kind.name} is for x86_64"
-    known = (JAVA / "servers.txt").read_text()
+    known = (JAVA / "artifacts.txt").read_text()
     assert hashlib.sha256(archive.read_bytes()).hexdigest() in known, f"{kind.archive} is not the one we know"
     return ""
 
