@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.ldap import filters
+from adapters.ldap.answers import envelope
 from adapters.ldap.codes import Code, Op
 from adapters.ldap.filters import Filter
-from adapters.ldap.framing import CONTROLS, Framer, Message
+from adapters.ldap.framing import Framer, Message
 from adapters.ldap.refusals import Spoken
 from bridge.adapter import PeerFault, Reason
 from bridge.wire import ber
@@ -306,10 +307,8 @@ _PARSERS: dict[int, Callable[[bytes, int, int], Any]] = {
 # -- what the bridge itself sends upstream ----------------------------------------------------------------------------
 
 
-def request(number: int, operation: bytes, controls: bytes = b"") -> bytes:
-    """A whole message; ``controls``: encoded, one or more behind each other."""
-    tail = ber.encode(CONTROLS, controls) if controls else b""
-    return ber.encode(ber.SEQUENCE, ber.encode_integer(number), operation, tail)
+request = envelope
+"""A whole message around an operation."""
 
 
 def rebuilt(message: Message, operation: bytes | None = None, controls: bytes | None = None) -> bytes:

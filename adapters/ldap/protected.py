@@ -5,7 +5,7 @@ from __future__ import annotations
 from adapters.ldap import codec
 from adapters.ldap.codes import Code, Oid
 from adapters.ldap.extended import PasswordModify, read_password_modify
-from adapters.ldap.names import Name, Names
+from adapters.ldap.names import Name
 from adapters.ldap.operations import Asking
 from adapters.ldap.refusals import Spoken
 from adapters.ldap.schema import Schema, sensitive
@@ -23,9 +23,8 @@ class Protected:
     ``agent_names``: what a Password Modify may call the agent itself, whose password is not in this directory.
     """
 
-    def __init__(self, static: Name | None, names: Names, schema: Schema, agent_names: tuple[str, ...] = ()) -> None:
+    def __init__(self, static: Name | None, schema: Schema, agent_names: tuple[str, ...] = ()) -> None:
         self._static = static
-        self._names = names
         self._schema = schema
         self._agent = frozenset(name.casefold() for name in agent_names)
 

@@ -10,7 +10,7 @@ from ldap3.operation.modify import modify_operation
 from ldap3.operation.modifyDn import modify_dn_operation
 from ldap3.operation.search import search_operation
 from ldap3.protocol.rfc4511 import LDAPMessage, MessageID, ProtocolOp
-from pyasn1.codec.ber import encoder
+from pyasn1.codec.ber import decoder, encoder
 
 from adapters.ldap.framing import Message, message
 
@@ -59,3 +59,11 @@ def compare(name: str, attribute: str, value: bytes) -> bytes:
 
 def modify_dn(name: str, new_rdn: str, *, delete_old: bool = True, superior: str | None = None) -> bytes:
     return encoded("modDNRequest", modify_dn_operation(name, new_rdn, delete_old, superior))
+
+
+def decoded(data: bytes) -> tuple[int, str, Any]:
+    """What pyasn1 reads by ldap3's schema: message id, kind of operation, operation."""
+    envelope, rest = decoder.decode(data, asn1Spec=LDAPMessage())
+    assert rest == b""
+    operation = envelope["protocolOp"]
+    return int(envelope["messageID"]), operation.getName(), operation.getComponent()

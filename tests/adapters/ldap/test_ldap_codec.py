@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.ldap import answers, codec, framing
-from adapters.ldap.codes import Op
+from adapters.ldap.codes import ANSWER, Op
 from adapters.ldap.framing import Framer
 from adapters.ldap.refusals import Spoken
 from bridge.adapter import PeerFault
@@ -231,6 +231,34 @@ def test_a_fitting_answer_passes_byte_for_byte() -> None:
     done = whole(bytes.fromhex("3084000000100201016584000000070a010004000400"))
     assert answers.fitting(Op.SEARCH, done) is not None
     assert answers.fitting(Op.SEARCH, done) == done.raw
+
+
+@given(
+    st.integers(0, 2**31 - 1),
+    st.sampled_from([0, 1, 10, 49, 53, 118]),
+    st.text(max_size=300),
+    st.sampled_from(sorted(ANSWER)),
+)
+def test_pyasn1_reads_our_answers(number: int, code: int, text: str, request_tag: int) -> None:
+    data = answers.answer_to(request_tag, number, code, text)
+    read_number, kind, operation = oracle.decoded(data)
+    assert read_number == number
+    assert (int(operation["resultCode"]), bytes(operation["diagnosticMessage"])) == (code, text.encode())
+    assert kind[0].islower()
+
+
+def test_pyasn1_reads_our_requests() -> None:
+    number, kind, operation = oracle.decoded(codec.request(300, codec.simple_bind(b"cn=svc", b"pw")))
+    assert (number, kind, bytes(operation["name"])) == (300, "bindRequest", b"cn=svc")
+    assert bytes(operation["authentication"].getComponent()) == b"pw"
+    asked = codec.search(b"dc=x", 1, codec.present(b"cn"), (b"a", b"b"), size_limit=5, time_limit=70_000)
+    _, kind, operation = oracle.decoded(codec.request(1, asked))
+    assert (kind, int(operation["scope"]), int(operation["timeLimit"])) == ("searchRequest", 1, 70_000)
+    assert [bytes(name) for name in operation["attributes"]] == [b"a", b"b"]
+    _, kind, operation = oracle.decoded(codec.request(1, codec.extended("1.2.3", b"v")))
+    assert (kind, bytes(operation["requestValue"])) == ("extendedReq", b"v")
+    assert int(oracle.decoded(codec.request(1, codec.abandon(300)))[2]) == 300
+    assert oracle.decoded(codec.request(1, codec.unbind()))[1] == "unbindRequest"
 
 
 # -- fuzz -------------------------------------------------------------------------------------------------------------

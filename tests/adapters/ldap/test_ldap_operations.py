@@ -216,7 +216,7 @@ def test_a_password_modify_is_admin_and_shows_no_password() -> None:
 
 # -- protected --------------------------------------------------------------------------------------------------------
 
-PROTECTED = Protected(NAMES.read(b"cn=svc,ou=svc,dc=x"), NAMES, SCHEMA, ("spiffe://td/agent/7",))
+PROTECTED = Protected(NAMES.read(b"cn=svc,ou=svc,dc=x"), SCHEMA, ("spiffe://td/agent/7",))
 
 
 def protection(data: bytes) -> Spoken | None:
