@@ -162,7 +162,7 @@ class Pins:
             if not isinstance(found, SSHCertificate):
                 raise HostKeyRefused(f"{self._name} shows no certificate")
             found.verify_cert_signature()
-        except (ValueError, UnsupportedAlgorithm, InvalidSignature):
+        except (ValueError, UnsupportedAlgorithm, NotImplementedError, InvalidSignature):
             raise HostKeyRefused(f"{self._name} shows a certificate that is not genuine") from None
         signer = _wire(found.signature_key())
         if _wire(found.public_key()) in self._revoked:

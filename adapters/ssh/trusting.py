@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from adapters.ssh.fields import Fields
@@ -40,7 +41,7 @@ async def trust(
         finally:
             await stream.close()
         name = host or system.host
-        pins = await deferring(in_thread_pins, options, name, port)
+        pins = await deferring(partial(in_thread_pins, options, name, port, enrolling=True))
         kind = Fields(blob).name()
         rows[blob] = {
             "type": kind,

@@ -168,12 +168,18 @@ async def log_in(
     return leg
 
 
-def in_thread_pins(options: Options, host: str, port: int) -> Pins:
-    """Reads the files each time, so that a key that was pinned just now counts. Raises HostKeyRefused."""
+def in_thread_pins(options: Options, host: str, port: int, *, enrolling: bool = False) -> Pins:
+    """Reads the files each time, so that a key that was pinned just now counts. Raises HostKeyRefused.
+
+    A file that is missing is an error, it may have revoked keys; but for the first host that is pinned in it.
+    """
     lines: list[Line] = []
     if options.known_hosts:
         try:
             lines = parse(Path(options.known_hosts).read_text("utf-8"))
+        except FileNotFoundError as error:
+            if not enrolling:
+                raise HostKeyRefused(f"{options.known_hosts}: {error.strerror}") from None
         except (OSError, KnownHostsDamaged, UnicodeDecodeError) as error:
             raise HostKeyRefused(f"{options.known_hosts}: {error}") from None
     authorities = [line.key for line in parse("\n".join(f"* {one}" for one in options.host_ca))]

@@ -11,14 +11,17 @@ from rig.bridge import Bridge
 from rig.sshd import Account, Sshd
 
 TIMEOUT = 60.0
-STRICT = ("-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "NumberOfPasswordPrompts=1", "-o",
-          "PubkeyAuthentication=no")  # fmt: skip
+STRICT = ("-F", "none", "-o", "StrictHostKeyChecking=yes", "-o", "NumberOfPasswordPrompts=1")
+NO_KEY = ("-o", "PubkeyAuthentication=no")
 
 
 class Client:
-    """One agent with its token, at one system. The bridge's host key is pinned before anything is said to it."""
+    """One agent with its token, at one system. The bridge's host key is pinned before anything is said to it.
 
-    def __init__(self, bridge: Bridge, agent: str, system: str = "hosts") -> None:
+    ``identity`` is the private key file of an agent that proves itself by it, or by the certificate beside it.
+    """
+
+    def __init__(self, bridge: Bridge, agent: str, system: str = "hosts", identity: Path | None = None) -> None:
         self.bridge = bridge
         self.system = system
         self.port = str(bridge.ports[system])
@@ -28,7 +31,8 @@ class Client:
             scanned = subprocess.run(["ssh-keyscan", "-p", self.port, "127.0.0.1"], capture_output=True, check=True,
                                      timeout=20)  # fmt: skip
             self.known_hosts.write_bytes(scanned.stdout)
-        self.options = (*STRICT, "-o", f"UserKnownHostsFile={self.known_hosts}")
+        keys = ("-o", "IdentitiesOnly=yes", "-i", str(identity)) if identity else NO_KEY
+        self.options = (*STRICT, *keys, "-o", f"UserKnownHostsFile={self.known_hosts}")
         self.environment = {**os.environ, "SSHPASS": self.token}
 
     @property
@@ -84,6 +88,8 @@ def hosts_document(account: Account, modern: Sshd, legacy: Sshd) -> dict[str, An
         "moved": _system(account, modern, known_hosts=str(moved)),
         "unpinned": _system(account, modern),
         "wrong": _system(account, modern, "PW_WRONG", **pinned),
+        "recorded": _system(account, modern, **pinned, recording="required"),
+        "enrolled": _system(account, modern, known_hosts=str(modern.known_hosts.with_name("enrolled.known_hosts"))),
         "brief": {**_system(account, modern, **pinned), "max_session": "3s"},
     }
     every = ["read", "write", "admin"]

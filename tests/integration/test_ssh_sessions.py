@@ -1,0 +1,54 @@
+"""Recordings, enrolment, several keys, and hosts that go away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+from rig.bridge import Bridge
+from rig.ssh_clients import TIMEOUT, Client
+from rig.sshd import Sshd, run
+
+
+def test_a_wrong_key_does_not_hinder_the_token(gate: Bridge, tmp_path: Path) -> None:
+    """sshpiper#393: the client offers a key that nobody knows, then its token."""
+    key = tmp_path / "key"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key))
+    assert Client(gate, "operator-1", identity=key).ssh("echo in").stdout == b"in\n"
+
+
+def test_a_terminal_is_recorded_as_shown(gate: Bridge) -> None:
+    client = Client(gate, "operator-1", "recorded")
+    done = client.ssh("echo seen-in-the-terminal", options=("-tt",))
+    assert b"seen-in-the-terminal" in done.stdout
+    session = client.session()
+    gate.session_events(session, closed=True)
+    assert "seen-in-the-terminal" in gate.cli("log", "play", session, "--transcript")
+    header, *lines = gate.cli("log", "play", session, "--cast").splitlines()
+    assert json.loads(header)["version"] == 2
+    assert any("seen-in-the-terminal" in json.loads(line)[2] for line in lines)
+
+
+def test_a_host_is_enrolled_by_an_operator(gate: Bridge, modern: Sshd) -> None:
+    """Not connected to before; `idbridge ssh trust --pin` shows its keys and pins them."""
+    client = Client(gate, "operator-1", "enrolled")
+    assert client.ssh("echo in").returncode == 255
+    shown = gate.cli("ssh", "trust", "enrolled", "--pin")
+    for line in subprocess.run(["ssh-keygen", "-l", "-f", str(modern.known_hosts)], capture_output=True, check=True,
+                               timeout=20).stdout.splitlines():  # fmt: skip
+        assert line.split()[1].decode() in shown
+    assert client.ssh("echo in").stdout == b"in\n"
+
+
+def test_a_host_that_goes_away_ends_the_session(operator: Client, modern: Sshd) -> None:
+    """The client hears it at once; the next finds the host again."""
+    running = operator.start("echo started; sleep 0.5; kill -9 $PPID; sleep 30")
+    out, said = running.communicate(timeout=TIMEOUT)
+    assert (out, running.returncode) == (b"started\n", 255), said
+    modern.stop()
+    try:
+        assert b"unavailable" in operator.ssh("true").stderr
+    finally:
+        modern.start()
+    assert operator.ssh("echo back").stdout == b"back\n"
