@@ -17,8 +17,10 @@ class Answers:
     def __init__(self) -> None:
         self._waiting: deque[bytes | None] = deque()
 
-    def asked_host(self) -> None:
+    def asked_host(self) -> int:
+        """Returns how many answers of the host there are until this one."""
         self._waiting.append(None)
+        return self._waiting.count(None)
 
     def ours(self, payload: bytes) -> list[bytes]:
         """The bridge's own answer: at once, or when the host has given those before it."""
@@ -68,7 +70,8 @@ class Channel:
     debt: int = 0
     answers: Answers = field(default_factory=Answers)
     permits: list[Permit] = field(default_factory=list)
-    started: bool = False  # a command, shell or subsystem was asked for
+    started: bool = False  # a command, shell or subsystem was asked for, and the host has not declined
+    starting: int = 0  # answers of the host until the one to that
     refused: bool = False  # the bridge has ended it towards the agent
     environment: int = 0
     terminal: Terminal | None = None

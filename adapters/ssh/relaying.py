@@ -14,22 +14,20 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from adapters.ssh import codec, operations
+from adapters.ssh import codec
 from adapters.ssh.channels import Answers, Channel
 from adapters.ssh.codec import Asked, Confirmation, Opening, Terminal
 from adapters.ssh.environment import allowed, stamps
 from adapters.ssh.fields import Fields, string
+from adapters.ssh.gate import Gate, survived
 from adapters.ssh.leg import Leg
 from adapters.ssh.options import Options
 from adapters.ssh.public_keys import NO_LIMITS, Limits
-from adapters.ssh.recording import Screen
 from adapters.ssh.sftp import SFTPTap
 from bridge.adapter import (
     Admission,
-    Operation,
     Outcome,
     PeerFault,
-    Reason,
     Refused,
     Result,
     Stream,
@@ -45,8 +43,6 @@ LONGEST_VARIABLE = 8 * 1024
 RESERVE = 64 * 1024
 """Of the agent's window, kept from the host: the bridge's own answers (SFTP refusals) go into it."""
 
-WITHOUT_TERMINAL = Terminal("dumb", 0, 0)
-SSH_PORT = 22
 BY_APPLICATION = 11
 NO_MORE_SESSIONS = "no-more-sessions@openssh.com"
 
@@ -112,7 +108,7 @@ class Relay:
         self._agent = agent
         self._host = host
         self._admission = admission
-        self._system = system
+        self._gate = Gate(admission, system, options, limits)
         self._options = options
         self._limits = limits
         self._by_agent: dict[int, Channel] = {}  # by the agent's number: what the host's messages name
@@ -131,7 +127,7 @@ class Relay:
             if channel is None or channel.refused:
                 return None
             if not channel.started and channel.kind == "session":
-                raise PeerFault("data for a session in which nothing runs")
+                return None  # nothing runs that could take it, and it must not wait at the host for what will
             channel.sent += size
             if channel.tap is not None:
                 return channel.tap.from_agent(payload)
@@ -216,29 +212,16 @@ class Relay:
             if opening.window > 4 * RESERVE:
                 opening = replace(opening, window=opening.window - RESERVE)
         elif opening.kind == "direct-tcpip":
-            fields = Fields(opening.rest)
-            if not await self._may_forward(channel, opening, fields.text(), fields.number()):
+            try:
+                channel.permits.append(await self._gate.forward(opening.rest))
+            except Refused as refused:
+                self._not_opened(opening, codec.PROHIBITED, str(survived(refused)))
                 return
         else:
             self._not_opened(opening, codec.UNKNOWN_TYPE, "only sessions and direct-tcpip are served")
             return
         self._by_agent[opening.sender] = channel
         self._host.write(opening.compose())
-
-    async def _may_forward(self, channel: Channel, opening: Opening, host: str, port: int) -> bool:
-        if not (self._options.forwarding and self._limits.forwarding):
-            self._not_opened(opening, codec.PROHIBITED, "forwarding is not served here")
-            return False
-        if port == SSH_PORT:
-            self._not_opened(opening, codec.PROHIBITED, "a host's SSH is reached through the bridge, with ssh -J")
-            return False
-        try:
-            channel.permits.append(await self._admission.permit(operations.forward(host, port)))
-        except Refused as refused:
-            self._ended(refused)
-            self._not_opened(opening, codec.PROHIBITED, str(refused))
-            return False
-        return True
 
     def _not_opened(self, opening: Opening, reason: int, text: str) -> None:
         self._agent.write(codec.open_failure(opening.sender, reason, text))
@@ -296,67 +279,21 @@ class Relay:
         if self._limits.command is not None:
             asked = replace(asked, kind="exec", rest=string(self._limits.command))
         try:
-            await self._permitted(channel, asked)
-            self._record(channel, asked.kind)
+            permit = await self._gate.start(asked)
+            if permit is None:
+                channel.tap = SFTPTap(channel, self._agent, self._host, self._admission)
+            else:
+                channel.permits.append(permit)
+                channel.recorder = self._gate.screen(channel, asked.kind)
         except Refused as refused:
-            self._ended(refused)
-            self._refuse(channel, asked, refused)
+            self._refuse(channel, asked, survived(refused))
             return
         assert channel.host is not None
         for name, value in stamps(self._admission.stamp):
             self._host.write(codec.environment(channel.host, name, value))
-        self._forward_or_fail(channel, asked, True)
-
-    async def _permitted(self, channel: Channel, asked: Asked) -> None:
-        """Raises Refused."""
-        if asked.kind == "shell":
-            if self._options.exec_only:
-                raise await self._denied(operations.shell(), "only commands are served here, no interactive shell")
-            channel.permits.append(await self._admission.permit(operations.shell()))
-            return
-        line = Fields(asked.rest).string()
-        text = operations.readable(line)
-        if asked.kind == "subsystem" and text == "sftp":
-            self._tap(channel)
-        elif asked.kind == "subsystem":
-            channel.permits.append(await self._admission.permit(operations.subsystem(text)))
-        elif operations.is_sftp_server(text):
-            self._tap(channel)
-        else:
-            await self._command(channel, line)
-
-    async def _command(self, channel: Channel, line: bytes) -> None:
-        operation = operations.command(line, self._system.statements, self._options.read_commands)
-        refused_part = self._uncovered(operation, operations.readable(line))
-        if refused_part is not None:
-            operation = replace(operation, target={**operation.target, "command": refused_part})
-        channel.permits.append(await self._admission.permit(operation))
-
-    def _uncovered(self, operation: Operation, text: str) -> str | None:
-        """The simple command of a line that no grant covers; "" when the line could run something that is not seen."""
-        parts = operations.simple_commands(text)
-        for part in [""] if parts is None else parts:
-            if not self._admission.may(operation.action, {**operation.target, "command": part}):
-                return part
-        return None
-
-    async def _denied(self, operation: Operation, text: str) -> Refused:
-        """A refusal of the system's own rules, recorded as an operation that was not covered."""
-        permit = await self._admission.permit(operation)
-        self._admission.outcome(permit, Outcome(Result.DENIED, detail=text))
-        return Refused(Reason.ACTION_DENIED, text, reference=self._admission.session)
-
-    def _tap(self, channel: Channel) -> None:
-        channel.tap = SFTPTap(channel, self._agent, self._host, self._admission)
-
-    def _record(self, channel: Channel, kind: str) -> None:
-        """A shell without a terminal too: whoever types into a pipe is to be seen as well."""
-        terminal = channel.terminal or (WITHOUT_TERMINAL if kind == "shell" else None)
-        if terminal is None or self._options.recording == "off" or channel.tap is not None:
-            return
-        required = self._options.recording == "required"
-        recording = self._admission.recording(f"terminal-{channel.agent}", required=required)
-        channel.recorder = Screen(recording, terminal, f"{self._admission.agent.id} as {self._admission.account}")
+        if asked.want_reply:
+            channel.starting = channel.answers.asked_host()
+        self._host.write(asked.compose())
 
     def _refuse(self, channel: Channel, asked: Asked, refused: Refused) -> None:
         """The agent is told of the close when the host has closed: only then may it use the channel's number again."""
@@ -378,11 +315,6 @@ class Relay:
             self._host.write(codec.close(channel.host))
         channel.refused = True
 
-    def _ended(self, refused: Refused) -> None:
-        """Only a refusal of one operation leaves the session alive."""
-        if refused.reason is not Reason.ACTION_DENIED:
-            raise refused
-
     # -- global requests
 
     async def _asked_globally(self, payload: bytes) -> None:
@@ -390,7 +322,7 @@ class Relay:
         kind, want_reply = fields.name(), fields.flag()
         if kind == NO_MORE_SESSIONS:
             self._no_more_sessions = True
-        elif kind in ("tcpip-forward", "cancel-tcpip-forward") and await self._may_listen(kind, fields):
+        elif kind in ("tcpip-forward", "cancel-tcpip-forward") and await self._may_listen(kind, fields.rest()):
             if want_reply:
                 self._global.asked_host()
             self._host.write(payload)
@@ -399,19 +331,17 @@ class Relay:
             for own in self._global.ours(bytes((codec.REQUEST_FAILURE,))):
                 self._agent.write(own)
 
-    async def _may_listen(self, kind: str, fields: Fields) -> bool:
-        if not (self._options.forwarding and self._limits.forwarding):
-            return False
-        if kind == "cancel-tcpip-forward":
-            return True
-        try:
-            permit = await self._admission.permit(operations.forward(fields.text(), fields.number(), remote=True))
-        except Refused as refused:
-            self._ended(refused)
-            return False
-        self._admission.outcome(permit, Outcome(Result.SUCCESS))
-        self._listening = True
-        return True
+    async def _may_listen(self, kind: str, rest: bytes) -> bool:
+        """To end what it asked for an agent needs no permit."""
+        if kind == "tcpip-forward":
+            try:
+                permit = await self._gate.listen(rest)
+            except Refused as refused:
+                survived(refused)
+                return False
+            self._admission.outcome(permit, Outcome(Result.SUCCESS))
+            self._listening = True
+        return self._listening
 
     # -- from the host
 
@@ -431,11 +361,22 @@ class Relay:
         elif message == codec.CHANNEL_REQUEST:
             self._told(channel, payload)
         elif message in (codec.CHANNEL_SUCCESS, codec.CHANNEL_FAILURE):
-            for answer in channel.answers.from_host(payload):
-                self._agent.write(answer)
+            self._host_answered(channel, message, payload)
         else:
             self._host_opened(channel, message, payload)
         return None
+
+    def _host_answered(self, channel: Channel, message: int, payload: bytes) -> None:
+        """Where the host declines a subsystem, clients of PuTTY's family ask for a command in the same channel."""
+        if channel.starting:
+            channel.starting -= 1
+            if not channel.starting and message == codec.CHANNEL_FAILURE:
+                channel.started = False
+                channel.status = "not started"
+                self._finish(channel)
+                channel.recorder, channel.tap, channel.status = None, None, ""
+        for answer in channel.answers.from_host(payload):
+            self._agent.write(answer)
 
     def _shown(self, channel: Channel, message: int, payload: bytes) -> Any:
         size = codec.size(payload)

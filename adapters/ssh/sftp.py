@@ -102,9 +102,10 @@ class SFTPTap:
             self._skip -= size
             self._host.write(payload)
             return None
-        return self._taken(self._held + payload[9:])
+        return self._taken(self._held + payload[9:], b"" if self._held else payload)
 
-    async def _taken(self, data: bytes) -> None:
+    async def _taken(self, data: bytes, whole: bytes) -> None:
+        """``whole`` is the message that ``data`` came in; where all of it may go on, it does as it is."""
         at, through = 0, 0  # what lies before ``through`` may go on
         while at < len(data):
             if self._skip:
@@ -132,10 +133,13 @@ class SFTPTap:
                 at = through = end
                 continue
             self._pass(data[:through])
-            data = data[end:]
+            data, whole = data[end:], b""
             at = through = 0
             self._keep(len(packet))
             self._say(refusal)
+        if whole and through == len(data):
+            self._host.write(whole)
+            return
         self._pass(data[:through])
         self._held = data[through:]
 

@@ -338,10 +338,29 @@ def test_data_with_a_wrong_length_is_passed_to_nobody(make: Any, length: int) ->
             say(wrong[:1] + number(H if say == talk.say else A) + wrong[5:])
 
 
-def test_data_before_anything_runs_is_a_fault() -> None:
-    """It would reach a program that starts later past its tap."""
-    with pytest.raises(PeerFault):
-        Talk().open().say(codec.data(H, b"x"))
+def test_data_before_anything_runs_reaches_nobody() -> None:
+    """It could reach a program that starts later, past its tap."""
+    assert Talk().open().say(codec.data(H, b"x")) == ([], [])
+
+
+def test_another_start_after_the_host_declined_the_first() -> None:
+    """PuTTY's psftp asks for the subsystem, then for a command, in the same channel."""
+    talk = Talk().open()
+    talk.ask("env", string("LANG") + string("C"))
+    talk.ask("subsystem", string("sftp"))
+    success, failure = codec.answer(A, success=True), codec.answer(A, success=False)
+    assert talk.hear(success) == ([success], [])
+    assert talk.ask("exec", string("x")) == ([], []), "one at a time"
+    assert talk.hear(failure)[0] == [failure, failure]
+    for text, end in (("exec sftp", failure), ("scp -t x", success)):
+        assert told(talk.ask("exec", string(text))[1])[-1] == codec.CHANNEL_REQUEST
+        assert talk.hear(end) == ([end], [])
+    data = codec.data(H, b"not SFTP")
+    assert talk.say(data) == ([], [data])
+    assert [(p.operation.verb, [o.code for o in p.outcomes]) for p in talk.admission.permits] == [
+        ("ssh.exec", ["not started"]),
+        ("ssh.scp", []),
+    ]
 
 
 def test_an_agent_has_no_error_output() -> None:
