@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import pytest_twisted
 from rig.place import Place
-from rig.sshd import Account, Sshd
+from rig.sshd import Account, Sshd, run
 from twisted.internet import reactor  # noqa: TID251  # tests own the process
 from twisted.internet.threads import deferToThread
 
@@ -273,3 +273,28 @@ async def test_idbridge_ssh_trust_shows_every_key(start: Started, account: Accou
     }  # fmt: skip
     assert sorted(row["line"].split(" ", 1)[1] for row in rows) == sorted(host.public_keys)
     assert host.attempts() == 0
+
+
+PAM_QUESTION = "UsePAM yes\nPasswordAuthentication no\nKbdInteractiveAuthentication yes\nPubkeyAuthentication no\n"
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_question_of_a_real_host(start: Started, account: Account) -> None:
+    """As PAM asks it."""
+    host = start(PAM_QUESTION)
+    assert await facts(host, by_password(account))
+    with pytest.raises(LoginRefused, match="the password was refused"):
+        await facts(host, Login(account.name, Secret("another password")))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_real_host_that_demands_another_password(start: Started, account: Account) -> None:
+    """It is refused and nothing is changed: the password is the operators' affair."""
+    host = start(PAM_QUESTION)
+    run("chage", "-d", "0", account.name)
+    try:
+        with pytest.raises(LoginRefused, match="more than the password"):
+            await facts(host, by_password(account))
+    finally:
+        run("chage", "-d", "-1", account.name)
+    assert await facts(host, by_password(account))
