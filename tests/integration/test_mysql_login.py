@@ -186,7 +186,10 @@ def test_the_doctor(shop: Bridge) -> None:
     """SHOW GRANTS of each account, read honestly."""
     narrow = shop.cli("doctor", "narrow", keep=True)
     assert "read-only guaranteed" in narrow
+    views = shop.cli("doctor", "ed25519", status=1)
+    assert "or hide it: app.counting, app.noting" in views, "without SHOW VIEW both definitions are hidden"
     guarded = shop.cli("doctor", "guarded", status=1)
+    assert "or hide it: app.noting" in guarded
     assert "read-only is not guaranteed" in guarded
     assert "ALL PRIVILEGES on `app`.*" in guarded
 

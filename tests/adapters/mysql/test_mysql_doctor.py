@@ -10,9 +10,9 @@ from twisted.internet.task import Clock
 
 from adapters.mysql import codec
 from adapters.mysql.codec import packets
-from adapters.mysql.doctor import calling_views, findings, privileges, roles_in
+from adapters.mysql.doctor import findings, privileges, roles_in
 from adapters.mysql.observing import session
-from adapters.mysql.questions import Questions, Row, Unanswered
+from adapters.mysql.questions import Questions, Unanswered
 from bridge.adapter import Check, LegacySession, PeerFault, StreamClosed
 from bridge.testing import MemoryStream, memory_pair, now
 
@@ -153,13 +153,11 @@ def test_privileges_beyond_reading(line: str, beyond: list[str]) -> None:
     assert roles_in(line) == []
 
 
-def test_views_that_hide_a_stored_function() -> None:
-    views: list[Row] = [
-        ("app.a", "select `app`.`log_it`(1) AS `x`"),
-        ("app.b", "select max(`app`.`t`.`id`) from `app`.`t`"),
-        ("app.c", ""),
-    ]
-    assert calling_views(views) == ["app.a", "app.c"]
+def test_views_that_call_or_hide_a_stored_function() -> None:
+    """They run with their definer's rights; a real server finds them in the integration tests."""
+    way, verdict = server(READER, select_concat=[("app.a",)]).found()
+    assert way.detail == "app.a"
+    assert verdict.level == "problem"
 
 
 def test_null_is_an_empty_text_and_an_error_an_error() -> None:

@@ -50,6 +50,9 @@ grant select on app.* to svc_ed25519;
 grant select on app.* to svc_tls;
 grant all on app.* to svc_writer;
 grant all on other.* to svc_writer;
+create function app.noted() returns int modifies sql data begin insert into app.t (id) values (99); return 1; end;
+create view app.noting as select app.noted() as n;
+create view app.counting as select count(*) as n, max(id) as m from app.invoices;
 grant select on app.invoices to svc_narrow;
 """
 
