@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from pathlib import Path
 
 from rig.bridge import Bridge
@@ -52,3 +53,50 @@ def test_a_host_that_goes_away_ends_the_session(operator: Client, modern: Sshd) 
     finally:
         modern.start()
     assert operator.ssh("echo back").stdout == b"back\n"
+
+
+# -- clients that do not read
+
+
+def resident(gate: Bridge) -> int:
+    """Bytes of memory of the bridge."""
+    assert gate.process is not None
+    status = Path(f"/proc/{gate.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def test_a_client_that_does_not_read_costs_no_memory(operator: Client, gate: Bridge) -> None:
+    """warpgate#2292: the host waits, and the rest arrives once the client reads again."""
+    operator.ssh("true")
+    before = resident(gate)
+    running = operator.start("head -c 300000000 /dev/zero")
+    time.sleep(3)
+    assert resident(gate) - before < 16_000_000
+    assert running.stdout is not None
+    got = 0
+    while chunk := running.stdout.read(1 << 20):
+        got += len(chunk)
+    running.communicate(timeout=TIMEOUT)
+    assert (got, running.returncode) == (300_000_000, 0)
+    assert resident(gate) - before < 16_000_000
+
+
+def test_interrupting_a_command_whose_output_nobody_reads(operator: Client, tmp_path: Path) -> None:
+    """warpgate#1311: Ctrl-C reaches the host while the output is held up."""
+    mark = f"mark-{tmp_path.name}"
+    running = operator.start(f"bash -c 'exec -a {mark} cat /dev/zero'", options=("-tt",))
+    operator.bridge.wait(lambda: _runs(mark), 10, "started")
+    time.sleep(1)
+    assert running.stdin is not None
+    begun = time.monotonic()
+    running.stdin.write(b"\x03")
+    running.stdin.flush()
+    operator.bridge.wait(lambda: not _runs(mark), 3, "interrupted")
+    assert time.monotonic() - begun < 1
+    running.kill()
+    running.communicate(timeout=TIMEOUT)
+
+
+def _runs(mark: str) -> bool:
+    found = subprocess.run(["pgrep", "-f", f"^{mark} /dev/zero"], capture_output=True, timeout=10, check=False)
+    return bool(found.stdout)
