@@ -19,8 +19,8 @@ from paramiko.transport import Transport
 from adapters.ssh.fields import Fields
 from adapters.ssh.levels import LEVELS, exchanges, host_key_classes
 from adapters.ssh.packets import Keys, Opener, Sealer
-from adapters.ssh.wire import Out, Work
-from bridge.adapter import BridgeError, PeerFault, StreamClosed
+from adapters.ssh.wire import Goodbye, Out, Work
+from bridge.adapter import BridgeError, PeerFault
 
 DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG, EXT_INFO, KEXINIT, NEWKEYS = 1, 2, 3, 4, 7, 20, 21
 
@@ -104,6 +104,9 @@ class Engine(Transport):  # type: ignore[misc]
     # -- out
 
     def begin(self) -> None:
+        """Raises NothingInCommon."""
+        if not self._preferred_keys:
+            raise NothingInCommon("the level takes no host keys of the pinned kinds")
         self.out.write(VERSION.encode() + b"\r\n")
         self._send_kex_init()
         self._expect_packet(KEXINIT)
@@ -175,7 +178,7 @@ class Engine(Transport):  # type: ignore[misc]
 
     def _dispatch(self, message: int, payload: bytes) -> Work | None:
         if message == DISCONNECT:
-            raise StreamClosed(f"the host has disconnected: {_reason(payload)}")
+            raise Goodbye(f"the host has disconnected: {_reason(payload)}")
         if message in (IGNORE, DEBUG, UNIMPLEMENTED):
             if self.agreed_on_strict_kex and not self.initial_kex_done:
                 raise PeerFault("the host sent a message within a strict key exchange")

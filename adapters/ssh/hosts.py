@@ -63,7 +63,7 @@ class Hosts:
         except LoginRefused as refused:
             raise await admission.login_refused(str(refused)) from None
         except (HostKeyRefused, NothingInCommon) as refused:
-            admission.alarm("host-key", str(refused))
+            admission.alarm("host-key" if isinstance(refused, HostKeyRefused) else "algorithms", str(refused))
             raise _unavailable(admission, str(refused)) from None
         except (PeerFault, TimedOut, StreamClosed) as broken:
             raise _unavailable(admission, str(broken)) from None

@@ -191,6 +191,25 @@ def test_nothing_in_common_is_said_by_its_kind(keys: HostKeys) -> None:
     assert str(pair.failure) == "no acceptable host key"
 
 
+def test_pinned_kinds_that_the_level_has_not() -> None:
+    """Nothing is sent."""
+    engine = Engine("modern", ("ssh-dss",), trusting, deferring=direct, seconds=lambda: 0.0)
+    with pytest.raises(NothingInCommon, match="pinned kinds"):
+        engine.begin()
+    assert not engine.out.data
+
+
+def test_a_host_that_says_goodbye_ends_the_session_in_order(keys: HostKeys) -> None:
+    pair = Pair(keys)
+    host = pair.host()
+    from_host = Taken(pair.leg)
+    host.write(bytes((DATA, 1)))
+    host.disconnect(11, "see you")
+    _run(host.flush(), [])
+    assert from_host.messages == [bytes((DATA, 1))]
+    assert from_host.ended == [""]
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_only_algorithms_of_the_level_are_offered(level: str) -> None:
     every = tuple(name for one in LEVELS.values() for name in one.host_keys)

@@ -98,7 +98,7 @@ def test_the_line_is_not_endless(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (LoginRefused("the password was refused"), "login refused"),
         (HostKeyRefused("web-1 shows a key that is not pinned"), "alarm host-key"),
-        (NothingInCommon("no cipher"), "alarm host-key"),
+        (NothingInCommon("no cipher"), "alarm algorithms"),
         (PeerFault("no SSH server"), ""),
         (TimedOut("too long"), ""),
         (StreamClosed("reset"), ""),
