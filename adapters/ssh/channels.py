@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.ssh.codec import Terminal
-from bridge.adapter import Permit
+from bridge.adapter import Admission, Outcome, Permit, Result
 
 
 class Answers:
@@ -86,3 +86,22 @@ class Channel:
     @property
     def over(self) -> bool:
         return self.closed_by_agent and self.closed_by_host
+
+    def finish(self, admission: Admission) -> None:
+        """Ends what was recorded and permitted in it."""
+        if self.recorder is not None:
+            self.recorder.close()
+        if self.tap is not None:
+            self.tap.close()
+        permits, self.permits = self.permits, []
+        for permit in permits:
+            admission.outcome(permit, self._outcome())
+
+    def _outcome(self) -> Outcome:
+        if self.kind != "session":
+            result = Result.FAILURE if self.status else Result.SUCCESS
+        elif not self.status:
+            result = Result.UNKNOWN
+        else:
+            result = Result.SUCCESS if self.status == "0" else Result.FAILURE
+        return Outcome(result, code=self.status, bytes=self.sent + self.received)

@@ -2,9 +2,6 @@
 
 Two pumps, each one direction. A pump takes one message, perhaps waits for a permit, writes to the other leg, and after
 each chunk waits until the other leg has taken it: order and bounded memory follow from that alone.
-
-What the bridge refuses inside a channel it answers like a host would: the request succeeds, one line on stderr says
-why, and the channel ends with exit status 126. A client shows that line; of a failed request it would show nothing.
 """
 
 from __future__ import annotations
@@ -15,36 +12,28 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.ssh import codec
-from adapters.ssh.channels import Answers, Channel
-from adapters.ssh.codec import Asked, Confirmation, Opening, Terminal
-from adapters.ssh.environment import allowed, stamps
-from adapters.ssh.fields import Fields, string
+from adapters.ssh.channels import Channel
+from adapters.ssh.codec import Asked, Confirmation, Opening
+from adapters.ssh.fields import Fields
 from adapters.ssh.gate import Gate, survived
+from adapters.ssh.global_requests import GlobalRequests
 from adapters.ssh.leg import Leg
 from adapters.ssh.options import Options
 from adapters.ssh.public_keys import NO_LIMITS, Limits
-from adapters.ssh.sftp import SFTPTap
+from adapters.ssh.requests import ChannelRequests
 from bridge.adapter import (
     Admission,
-    Outcome,
     PeerFault,
     Refused,
-    Result,
     Stream,
     SystemFacts,
 )
 from bridge.adapter.relay import relay as both_ways
 
-NOT_EXECUTABLE = 126
-"""The exit status of a command that may not be run, as shells give it."""
-
-MOST_VARIABLES = 64
-LONGEST_VARIABLE = 8 * 1024
 RESERVE = 64 * 1024
 """Of the agent's window, kept from the host: the bridge's own answers (SFTP refusals) go into it."""
 
 BY_APPLICATION = 11
-NO_MORE_SESSIONS = "no-more-sessions@openssh.com"
 
 
 async def relay(
@@ -109,13 +98,11 @@ class Relay:
         self._host = host
         self._admission = admission
         self._gate = Gate(admission, system, options, limits)
+        self._requests = ChannelRequests(agent, host, admission, self._gate, options, limits)
         self._options = options
-        self._limits = limits
         self._by_agent: dict[int, Channel] = {}  # by the agent's number: what the host's messages name
         self._by_host: dict[int, Channel] = {}
-        self._global = Answers()
-        self._no_more_sessions = False
-        self._listening = False  # the host was asked to, with a permit
+        self._global = GlobalRequests(agent, host, admission, self._gate)
 
     # -- from the agent
 
@@ -134,11 +121,15 @@ class Relay:
             self._host.write(payload)
             return None
         if message == codec.CHANNEL_REQUEST:
-            return self._requested(payload)
+            asked = Asked.parse(payload)
+            channel = self._by_host.get(asked.recipient)
+            if channel is None or channel.refused or channel.agent is None:
+                return None
+            return self._requests.asked(channel, asked)
         if message == codec.OPEN:
             return self._opened(Opening.parse(payload))
         if message == codec.GLOBAL_REQUEST:
-            return self._asked_globally(payload)
+            return self._global.asked(payload)
         self._passed_on(message, payload)
         return None
 
@@ -206,7 +197,7 @@ class Relay:
             return
         channel = Channel(opening.kind, agent=opening.sender, window=opening.window)
         if opening.kind == "session":
-            if self._no_more_sessions:
+            if self._global.no_more_sessions:
                 self._not_opened(opening, codec.PROHIBITED, "no more sessions were asked for")
                 return
             if opening.window > 4 * RESERVE:
@@ -226,129 +217,14 @@ class Relay:
     def _not_opened(self, opening: Opening, reason: int, text: str) -> None:
         self._agent.write(codec.open_failure(opening.sender, reason, text))
 
-    # -- requests of the agent
-
-    async def _requested(self, payload: bytes) -> None:
-        asked = Asked.parse(payload)
-        channel = self._by_host.get(asked.recipient)
-        if channel is None or channel.refused or channel.agent is None:
-            return
-        kind = asked.kind
-        if kind in ("exec", "shell", "subsystem"):
-            await self._started(channel, asked)
-        elif kind == "env":
-            self._variable(channel, asked)
-        elif kind == "pty-req":
-            channel.terminal = Terminal.parse(asked.rest)
-            self._forward_or_fail(channel, asked, self._limits.pty)
-        elif kind == "window-change":
-            size = Fields(asked.rest)
-            if channel.recorder is not None:
-                channel.recorder.resize(size.number(), size.number())
-            self._forward_or_fail(channel, asked, True)
-        else:
-            known = kind in ("signal", "break", "xon-xoff", "eow@openssh.com")
-            self._forward_or_fail(channel, asked, known)
-
-    def _forward_or_fail(self, channel: Channel, asked: Asked, forward: bool) -> None:
-        if forward:
-            if asked.want_reply:
-                channel.answers.asked_host()
-            self._host.write(asked.compose())
-        elif asked.want_reply:
-            self._answer(channel, success=False)
-
-    def _answer(self, channel: Channel, *, success: bool) -> None:
-        assert channel.agent is not None
-        for payload in channel.answers.ours(codec.answer(channel.agent, success=success)):
-            self._agent.write(payload)
-
-    def _variable(self, channel: Channel, asked: Asked) -> None:
-        fields = Fields(asked.rest)
-        name = fields.string(256).decode("utf-8", "replace")
-        fields.string(LONGEST_VARIABLE)
-        channel.environment += 1
-        good = channel.environment <= MOST_VARIABLES and allowed(name, self._options.environment)
-        self._forward_or_fail(channel, asked, good)
-
-    async def _started(self, channel: Channel, asked: Asked) -> None:
-        if channel.started or channel.kind != "session":
-            self._forward_or_fail(channel, asked, False)
-            return
-        channel.started = True
-        if self._limits.command is not None:
-            asked = replace(asked, kind="exec", rest=string(self._limits.command))
-        try:
-            permit = await self._gate.start(asked)
-            if permit is None:
-                channel.tap = SFTPTap(channel, self._agent, self._host, self._admission)
-            else:
-                channel.permits.append(permit)
-                channel.recorder = self._gate.screen(channel, asked.kind)
-        except Refused as refused:
-            self._refuse(channel, asked, survived(refused))
-            return
-        assert channel.host is not None
-        for name, value in stamps(self._admission.stamp):
-            self._host.write(codec.environment(channel.host, name, value))
-        if asked.want_reply:
-            channel.starting = channel.answers.asked_host()
-        self._host.write(asked.compose())
-
-    def _refuse(self, channel: Channel, asked: Asked, refused: Refused) -> None:
-        """The agent is told of the close when the host has closed: only then may it use the channel's number again."""
-        assert channel.agent is not None
-        if asked.want_reply:
-            channel.answers.asked_host()
-        success = codec.answer(channel.agent, success=True)
-        for payload in channel.answers.all(success):  # the host's would come too late
-            self._agent.write(payload)
-        text = f"identity-bridge: {refused}\r\n" + (f"{refused.hint}\r\n" if refused.hint else "")
-        number = channel.agent
-        for payload in (
-            codec.stderr(number, text.encode()),
-            codec.exit_status(number, NOT_EXECUTABLE),
-            codec.eof(number),
-        ):
-            self._agent.write(payload)
-        if channel.host is not None:
-            self._host.write(codec.close(channel.host))
-        channel.refused = True
-
-    # -- global requests
-
-    async def _asked_globally(self, payload: bytes) -> None:
-        fields = Fields(payload, 1)
-        kind, want_reply = fields.name(), fields.flag()
-        if kind == NO_MORE_SESSIONS:
-            self._no_more_sessions = True
-        elif kind in ("tcpip-forward", "cancel-tcpip-forward") and await self._may_listen(kind, fields.rest()):
-            if want_reply:
-                self._global.asked_host()
-            self._host.write(payload)
-            return
-        if want_reply:
-            for own in self._global.ours(bytes((codec.REQUEST_FAILURE,))):
-                self._agent.write(own)
-
-    async def _may_listen(self, kind: str, rest: bytes) -> bool:
-        """To end what it asked for an agent needs no permit."""
-        if kind == "tcpip-forward":
-            try:
-                permit = await self._gate.listen(rest)
-            except Refused as refused:
-                survived(refused)
-                return False
-            self._admission.outcome(permit, Outcome(Result.SUCCESS))
-            self._listening = True
-        return self._listening
-
     # -- from the host
 
     def from_host(self, payload: bytes) -> Any:
         message = payload[0]
-        if message in (codec.GLOBAL_REQUEST, codec.REQUEST_SUCCESS, codec.REQUEST_FAILURE, codec.OPEN):
-            return self._host_itself(message, payload)
+        if message in (codec.GLOBAL_REQUEST, codec.REQUEST_SUCCESS, codec.REQUEST_FAILURE):
+            return self._global.from_host(payload)
+        if message == codec.OPEN:
+            return self._from_afar(Opening.parse(payload), payload)
         channel = self._of_host(payload)
         if channel is None:
             return None
@@ -373,7 +249,7 @@ class Relay:
             if not channel.starting and message == codec.CHANNEL_FAILURE:
                 channel.started = False
                 channel.status = "not started"
-                self._finish(channel)
+                channel.finish(self._admission)
                 channel.recorder, channel.tap, channel.status = None, None, ""
         for answer in channel.answers.from_host(payload):
             self._agent.write(answer)
@@ -406,8 +282,10 @@ class Relay:
             channel.host = confirmed.sender
             self._by_host[confirmed.sender] = channel
         elif message == codec.OPEN_FAILURE:
+            if channel.host is not None:
+                raise PeerFault("the host declines a channel that it has opened")
             channel.closed_by_agent = channel.closed_by_host = True
-            channel.status = channel.status or "not opened"
+            channel.status = "not opened"
             self._forget_if_over(channel)
         self._agent.write(payload)
 
@@ -416,22 +294,10 @@ class Relay:
         self._agent.write(payload)
         self._forget_if_over(channel)
 
-    def _host_itself(self, message: int, payload: bytes) -> None:
-        if message == codec.GLOBAL_REQUEST:
-            fields = Fields(payload, 1)
-            fields.name()
-            if fields.flag():  # keepalives; the host's own keys (hostkeys-00) are never the bridge's
-                self._host.write(bytes((codec.REQUEST_FAILURE,)))
-        elif message == codec.OPEN:
-            self._from_afar(Opening.parse(payload), payload)
-        else:
-            for answer in self._global.from_host(payload):
-                self._agent.write(answer)
-
     def _from_afar(self, opening: Opening, payload: bytes) -> None:
         """A connection to a port that the host forwards to the agent; sshd opens none that was not asked for."""
         full = len(self._by_host) >= self._options.max_channels
-        if opening.kind != "forwarded-tcpip" or not self._listening or full or opening.sender in self._by_host:
+        if opening.kind != "forwarded-tcpip" or not self._global.listening or full or opening.sender in self._by_host:
             self._host.write(codec.open_failure(opening.sender, codec.PROHIBITED, "not served"))
             return
         self._by_host[opening.sender] = Channel(opening.kind, host=opening.sender)
@@ -452,30 +318,10 @@ class Relay:
             self._by_agent.pop(channel.agent, None)
         if channel.host is not None:
             self._by_host.pop(channel.host, None)
-        self._finish(channel)
-
-    def _finish(self, channel: Channel) -> None:
-        if channel.recorder is not None:
-            channel.recorder.close()
-        if channel.tap is not None:
-            channel.tap.close()
-        permits, channel.permits = channel.permits, []
-        for permit in permits:
-            self._admission.outcome(permit, _outcome(channel))
+        channel.finish(self._admission)
 
     def end(self) -> None:
         for channel in {*self._by_agent.values(), *self._by_host.values()}:
-            self._finish(channel)
+            channel.finish(self._admission)
         self._by_agent.clear()
         self._by_host.clear()
-
-
-def _outcome(channel: Channel) -> Outcome:
-    moved = channel.sent + channel.received
-    if channel.kind != "session":
-        result = Result.FAILURE if channel.status else Result.SUCCESS
-    elif not channel.status:
-        result = Result.UNKNOWN
-    else:
-        result = Result.SUCCESS if channel.status == "0" else Result.FAILURE
-    return Outcome(result, code=channel.status, bytes=moved)

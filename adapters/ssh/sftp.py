@@ -93,6 +93,7 @@ class SFTPTap:
         self._waiting: dict[int, Waiting] = {}
         self._handles: dict[bytes, Opened] = {}
         self._started = False
+        self._closed = False
 
     # -- from the agent
 
@@ -187,6 +188,8 @@ class SFTPTap:
             return _status(request, PERMISSION_DENIED, f"identity-bridge: {refused}")
         if waiting is not None:
             self._waiting[request] = waiting
+        if self._closed:
+            self.close()  # while the permit was awaited
         return None
 
     async def _allowed(self, kind: int, fields: Fields) -> Waiting | None:
@@ -348,6 +351,7 @@ class SFTPTap:
 
     def close(self) -> None:
         """The channel is over: whatever is open was closed by the host with it."""
+        self._closed = True
         for handle in list(self._handles):
             self._shut(handle, Result.SUCCESS)
         for waiting in self._waiting.values():

@@ -35,9 +35,9 @@ def test_reading(text: str) -> None:
         "df > x", "df <(rm x)", "df -h\nrm x", "df 'unclosed", "df \\;rm", "{ uptime; }", "uptime #", "scp -t /etc/x",
         "scp -t x -f y", "scp -f -t y", "scp x y", "rsync --server -logDtpre . /srv", "rsync --sender --server . x",
         "rsync -a x y", "git-receive-pack '/srv/x.git'", "git push", "git -c core.pager=x upload-pack", "xuptime",
-        "uptimes", "uptime now", "/tmp/git-upload-pack x", "/tmp/scp -f x", "scp -f -vt x", "scp -f -S /tmp/x y",
+        "uptimes", "uptime now", "/srv/git-upload-pack x", "/srv/scp -f x", "scp -f -vt x", "scp -f -S /srv/x y",
         "rsync --server --sender -l . x --remove-source-files", "rsync --server --sender '--log-file=/x' . x",
-        "rsync --server --sender --daemon --config=/tmp/x", "rsync --server --sender -l . *", "scp -f ?x",
+        "rsync --server --sender --daemon --config=/srv/x", "rsync --server --sender -l . *", "scp -f ?x",
         "git-upload-pack --exec=x y", "rsync --server --sender -ls . x", "df -h # '\nrm x # '",
     ],
 )  # fmt: skip
@@ -112,7 +112,7 @@ def test_the_hosts_own_sftp_server(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["/tmp/sftp-server", "sftp-server", "./sftp-server", "/usr/lib/../../tmp/sftp-server", "/usr/lib/sftp-server; rm x",
+    ["/srv/sftp-server", "sftp-server", "./sftp-server", "/usr/lib/../../srv/sftp-server", "/usr/lib/sftp-server; rm x",
      "/usr/lib/sftp-server -f /x", "/usr/lib/sftp-server\nrm x", "/usr/lib/sftp-server-x"],
 )  # fmt: skip
 def test_what_only_calls_itself_an_sftp_server(text: str) -> None:

@@ -472,7 +472,7 @@ def test_a_command_that_is_no_utf8_passes_as_its_bytes() -> None:
 
 def test_an_sftp_server_of_the_agents_own_is_a_command() -> None:
     talk = Talk().open()
-    talk.ask("exec", string("/tmp/sftp-server"))
+    talk.ask("exec", string("/srv/up/sftp-server"))
     assert talk.permits == [("ssh.exec", "write")]
     other = Talk().open()
     other.ask("exec", string("/usr/lib/openssh/sftp-server"))

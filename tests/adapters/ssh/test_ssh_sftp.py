@@ -294,3 +294,19 @@ def test_a_handle_given_twice_loses_no_outcome() -> None:
     talk.hear(HANDLE + ask(sftp.HANDLE, 2, string("h1")))
     talk.tap.close()
     assert talk.ends == [("sftp.read", [("unknown", 0)]), ("sftp.read", [("success", 0)])]
+
+
+def test_a_permit_that_comes_when_all_is_over_has_its_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    talk = Talk()
+    waiting: Deferred[Any] = Deferred()
+    permit = talk.admission.permit
+
+    async def slow(operation: Any) -> Any:
+        await waiting
+        return await permit(operation)
+
+    monkeypatch.setattr(talk.admission, "permit", slow)
+    talk.say(ask(sftp.REMOVE, 5, string("/x")))
+    talk.tap.close()
+    waiting.callback(None)
+    assert talk.ends == [("sftp.remove", [("unknown", 0)])]
