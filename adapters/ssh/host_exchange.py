@@ -17,6 +17,7 @@ from paramiko.ssh_exception import IncompatiblePeer, SSHException
 from paramiko.transport import Transport
 
 from adapters.ssh.fields import Fields
+from adapters.ssh.host_version import HostVersion
 from adapters.ssh.levels import LEVELS, exchanges, host_key_classes
 from adapters.ssh.packets import Keys, Opener, Sealer
 from adapters.ssh.wire import Goodbye, Out, Work
@@ -26,10 +27,6 @@ DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG, EXT_INFO, KEXINIT, NEWKEYS = 1, 2, 3, 
 
 CERTIFICATE = "-cert-v01@openssh.com"
 VERSION = "SSH-2.0-idbridge"
-LONGEST_LINE = 255
-MOST_LINES = 50
-"""Lines that a host may say before its version (RFC 4253 section 4.2)."""
-
 REKEY_BYTES = 2**30
 REKEY_SECONDS = 3600.0
 HELD_BYTES = 4 * 1024 * 1024  # held back during an exchange; the agent's leg is paused long before
@@ -75,6 +72,8 @@ class Engine(Transport):  # type: ignore[misc]
     ``pinned`` are the signature algorithms that the pinned keys can have: only those are asked for.
     """
 
+    remote_version: str
+
     def __init__(
         self, level: str, pinned: tuple[str, ...], check: Callable[[bytes], None], *, deferring: Deferring,
         seconds: Callable[[], float],
@@ -95,7 +94,7 @@ class Engine(Transport):  # type: ignore[misc]
         self._deferring = deferring
         self._seconds = seconds
         self._keys_since = seconds()
-        self._line, self._lines = b"", 0
+        self._version = HostVersion()
         self._expected_packet: tuple[int, ...] = ()
 
     def _log(self, level: int, msg: str, *args: object) -> None:
@@ -139,9 +138,10 @@ class Engine(Transport):  # type: ignore[misc]
 
     def feed(self, data: bytes) -> Iterator[bytes | Work]:
         if not self.remote_version:
-            data = self._version(data)
-            if not self.remote_version:
+            data = self._version.feed(data)
+            if not self._version.text:
                 return
+            self.remote_version, self.facts["software"] = self._version.text, self._version.software
         for payload in self._opener.feed(data):
             message = payload[0]
             if message >= 50 or message in (5, 6):
@@ -150,31 +150,6 @@ class Engine(Transport):  # type: ignore[misc]
                 yield payload
             elif (work := self._dispatch(message, payload)) is not None:
                 yield work
-
-    def _version(self, data: bytes) -> bytes:
-        """What follows the version, once it is there."""
-        self._line += data
-        while b"\n" in self._line:
-            line, _, self._line = self._line.partition(b"\n")
-            self._lines += 1
-            self._bounded(line)
-            if line.startswith(b"SSH-"):
-                rest, self._line = self._line, b""
-                self._agree_on_version(line.rstrip(b"\r"))
-                return rest
-        self._bounded(self._line)
-        return b""
-
-    def _bounded(self, line: bytes) -> None:
-        if len(line) > LONGEST_LINE or self._lines > MOST_LINES:
-            raise PeerFault("the host is no SSH server")
-
-    def _agree_on_version(self, line: bytes) -> None:
-        if not line.startswith((b"SSH-2.0-", b"SSH-1.99-")):
-            raise PeerFault("the host speaks another version of SSH")
-        self.remote_version = line.decode("latin-1")
-        software = self.remote_version.split("-", 2)[2]
-        self.facts["software"] = "".join(c if c.isprintable() and c.isascii() else "?" for c in software)
 
     def _dispatch(self, message: int, payload: bytes) -> Work | None:
         if message == DISCONNECT:

@@ -240,7 +240,7 @@ def account(place: Place) -> Iterator[Account]:
 
 @pytest.fixture(scope="session")
 def modern(place: Place, account: Account) -> Iterator[Sshd]:
-    host = Sshd(place, account, "sshd-modern", kinds="ed25519 rsa ecdsa")
+    host = Sshd(place, account, "sshd-modern", "RekeyLimit 8M\n", "ed25519 rsa ecdsa")
     host.start()
     yield host
     host.stop()

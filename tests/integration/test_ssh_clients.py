@@ -52,9 +52,9 @@ def test_ssh_output_and_its_last_byte(operator: Client) -> None:
 
 
 def test_ssh_new_keys_under_load(operator: Client) -> None:
-    """paramiko#822: the client exchanges keys again and again while bytes go both ways."""
-    done = operator.ssh("cat", stdin=DATA * 4, options=("-o", "RekeyLimit=1M"))
-    assert done.stdout == DATA * 4
+    """paramiko#822: both the client and the host exchange keys again and again while bytes go both ways."""
+    done = operator.ssh("cat", stdin=DATA * 20, options=("-o", "RekeyLimit=1M"))
+    assert done.stdout == DATA * 20
 
 
 def test_ssh_with_a_terminal(operator: Client) -> None:
