@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.ssh.codec import Terminal
+from adapters.ssh.scp import Files
 from bridge.adapter import Admission, Outcome, Permit, Result
 
 
@@ -77,6 +78,8 @@ class Channel:
     terminal: Terminal | None = None
     recorder: Any = None
     tap: Any = None
+    sends: Files | None = None  # the agent, or the host, is the sender of an scp
+    gives: Files | None = None
     sent: int = 0  # bytes from the agent
     received: int = 0  # bytes from the host
     status: str = ""  # exit status or signal
@@ -104,4 +107,6 @@ class Channel:
             result = Result.UNKNOWN
         else:
             result = Result.SUCCESS if self.status == "0" else Result.FAILURE
-        return Outcome(result, code=self.status, bytes=self.sent + self.received)
+        files = self.sends or self.gives
+        told = files.told if files is not None else ""
+        return Outcome(result, code=self.status, bytes=self.sent + self.received, detail=told)

@@ -107,8 +107,19 @@ def _transfer(part: str) -> Action | None:
     return Action.READ if folder in FOLDERS and not patterns and sends(rest) else Action.WRITE
 
 
+def scp_flags(text: str) -> list[str]:
+    """Of a line that is one far end of scp; else none."""
+    parts = simple_commands(text)
+    words = shlex.split(parts[0]) if parts is not None and len(parts) == 1 else [""]
+    return _flags(words[1:]) if words[0].rpartition("/")[2] == "scp" else []
+
+
+def _flags(words: list[str]) -> list[str]:
+    return words[: next((at for at, word in enumerate(words) if not word.startswith("-")), len(words))]
+
+
 def _scp_sends(words: list[str]) -> bool:
-    flags = words[: next((at for at, word in enumerate(words) if not word.startswith("-")), len(words))]
+    flags = _flags(words)
     return "-f" in flags and SCP_FLAGS.issuperset(flags)
 
 

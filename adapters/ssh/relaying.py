@@ -118,6 +118,8 @@ class Relay:
             channel.sent += size
             if channel.tap is not None:
                 return channel.tap.from_agent(payload)
+            if channel.sends is not None:
+                channel.sends.seen(payload, len(payload) - size)
             self._host.write(payload)
             return None
         if message == codec.CHANNEL_REQUEST:
@@ -251,6 +253,7 @@ class Relay:
                 channel.status = "not started"
                 channel.finish(self._admission)
                 channel.recorder, channel.tap, channel.status = None, None, ""
+                channel.sends = channel.gives = None
         for answer in channel.answers.from_host(payload):
             self._agent.write(answer)
 
@@ -263,6 +266,8 @@ class Relay:
         if channel.tap is not None and message == codec.DATA:
             channel.tap.from_host(payload)
             return None
+        if channel.gives is not None and message == codec.DATA:
+            channel.gives.seen(payload, len(payload) - size)
         self._agent.write(payload)
         return None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from adapters.ssh import codec
+from adapters.ssh import codec, operations
 from adapters.ssh.channels import Channel
 from adapters.ssh.codec import Asked, Terminal
 from adapters.ssh.environment import allowed, stamps
@@ -17,6 +17,7 @@ from adapters.ssh.gate import Gate, survived
 from adapters.ssh.leg import Leg
 from adapters.ssh.options import Options
 from adapters.ssh.public_keys import Limits
+from adapters.ssh.scp import Files
 from adapters.ssh.sftp import SFTPTap
 from bridge.adapter import Admission, Refused
 
@@ -93,6 +94,10 @@ class ChannelRequests:
             else:
                 channel.permits.append(permit)
                 channel.recorder = self._gate.screen(channel, asked.kind)
+                if asked.kind == "exec":
+                    flags = operations.scp_flags(operations.readable(Fields(asked.rest).string()))
+                    channel.sends = Files() if "-t" in flags else None
+                    channel.gives = Files() if "-f" in flags else None
         except Refused as refused:
             self._refuse(channel, asked, survived(refused))
             return

@@ -500,3 +500,15 @@ def test_any_messages_raise_nothing_but_a_fault_and_leave_no_permit_open(message
             talk.say(payload) if from_agent else talk.hear(payload)
     talk.relay.end()
     assert talk.admission.open_permits == []
+
+
+@pytest.mark.parametrize("flag_", ["-t", "-f"])
+def test_the_files_of_an_old_scp_are_named_at_its_end(flag_: str) -> None:
+    talk = Talk().open()
+    talk.ask("exec", string(f"scp -v {flag_} /srv"))
+    files = b"C0644 3 notes\nabc\0"
+    message = codec.data(H if flag_ == "-t" else A, files)
+    assert (talk.say(message) if flag_ == "-t" else talk.hear(message)[::-1]) == ([], [message])
+    talk.relay.end()
+    (permit,) = talk.admission.permits
+    assert (permit.operation.verb, permit.outcomes[0].detail) == ("ssh.scp", "notes (3 bytes)")
