@@ -90,6 +90,7 @@ class Engine(Transport):  # type: ignore[misc]
         self.facts: dict[str, str] = {}
         self.host_key_blob = b""
         self._held: list[bytes] = []
+        self._computing = False  # in a thread, which alone seals meanwhile
         self._check = check
         self._deferring = deferring
         self._seconds = seconds
@@ -119,7 +120,7 @@ class Engine(Transport):  # type: ignore[misc]
         return bool(self.initial_kex_done)
 
     def put(self, payload: bytes) -> None:
-        if self.in_kex and payload[0] not in (DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG):
+        if self.in_kex and (self._computing or payload[0] not in (DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG)):
             self.held += len(payload)
             if self.held > HELD_BYTES:
                 raise PeerFault("the key exchange with the host does not end")
@@ -169,9 +170,13 @@ class Engine(Transport):  # type: ignore[misc]
             self._expected_packet = ()
         parsed = Message(payload[1:])
         parsed.seqno = (self._opener.sequence - 1) % 2**32
+        if message == KEXINIT and self.local_kex_init is None:
+            self._send_kex_init()  # before anything is computed aside: from here on ``put`` holds back
         step = self._step(message, parsed)
-        if _is_slow(self.kex_engine) or (message == KEXINIT and self._may_be_slow()):
-            return lambda: self._aside(step)
+        if (message == KEXINIT and self._may_be_slow()) or (30 <= message <= 41 and _is_slow(self.kex_engine)):
+            return lambda: self._aside(
+                step
+            )  # never NEWKEYS: it lets go what was held back, and ``put`` goes on at once
         self._done(step)
         return None
 
@@ -185,7 +190,11 @@ class Engine(Transport):  # type: ignore[misc]
         return any(name.startswith("diffie-hellman-group") for name in self._preferred_kex)
 
     async def _aside(self, step: Callable[[], None]) -> None:
-        failure = await self._deferring(_in_thread_done, step)
+        self._computing = True
+        try:
+            failure = await self._deferring(_in_thread_done, step)
+        finally:
+            self._computing = False
         if failure is not None:
             raise _translated(failure)
 

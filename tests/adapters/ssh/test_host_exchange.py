@@ -47,10 +47,10 @@ class Pair:
     """``leg`` is the bridge's towards the host; ``host`` the other end, once both have finished."""
 
     def __init__(self, keys: HostKeys, check: Callable[[bytes], None] = trusting, level: str = "modern",
-                 pinned: tuple[str, ...] = ("ssh-ed25519",)) -> None:  # fmt: skip
+                 pinned: tuple[str, ...] = ("ssh-ed25519",), deferring: Any = direct) -> None:  # fmt: skip
         self.clock = Clock()
         self.near, self.far = memory_pair(self.clock, capacity=10**9)
-        self.engine = Engine(level, pinned, check, deferring=direct, seconds=self.clock.seconds)
+        self.engine = Engine(level, pinned, check, deferring=deferring, seconds=self.clock.seconds)
         self.results: list[Any] = []
         self.served: list[Any] = []
         _run(accept(self.far, keys, timeout=10, seconds=self.clock.seconds), self.served)
@@ -152,6 +152,36 @@ def test_what_waits_for_an_exchange_is_bounded(keys: HostKeys, monkeypatch: pyte
     pair.leg.write(bytes((DATA,)) * (host_exchange.HELD_BYTES - 1))
     with pytest.raises(PeerFault):
         pair.leg.write(bytes((DATA, 0)))
+
+
+def test_only_one_at_a_time_seals(keys: HostKeys, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a thread computes, whatever is written is held back, also when the host began the exchange.
+
+    NEWKEYS is not for a thread: what was held back is sealed then, and the other direction seals as soon as it may.
+    """
+    monkeypatch.setattr(host_exchange, "_is_slow", lambda exchange: True)
+    aside, talking = 0, False
+
+    async def deferring(function: Callable[..., Any], *arguments: Any) -> Any:
+        nonlocal aside
+        aside += 1
+        if talking:
+            held = pair.engine.held
+            pair.engine.put(b"\x02")
+            pair.engine.put(bytes((DATA, aside)))
+            assert pair.engine.held == held + 3
+        return function(*arguments)
+
+    pair = Pair(keys, deferring=deferring)
+    assert aside == 2  # KEXINIT and the host's reply
+    host = pair.host()
+    talking = True
+    taken = Taken(host)
+    assert Taken(pair.leg).ended == []
+    host.exchange.sendKexInit()
+    _run(host.flush(), [])
+    assert aside == 4
+    assert taken.messages == [bytes((DATA, 3)), bytes((DATA, 4))]
 
 
 def test_a_host_key_that_is_not_pinned_ends_it_before_new_keys(keys: HostKeys) -> None:
