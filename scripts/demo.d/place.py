@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import hosts
+import shop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -43,11 +45,11 @@ systems:
     accounts:
       svc_reader: {{secret: "store:warehouse/svc_reader"}}
       svc_writer: {{secret: "store:warehouse/svc_writer"}}
-grants:
+{hosts}{shop}grants:
   - {{id: look-at-warehouse, roles: [reader], system: warehouse, account: svc_reader, actions: [read], default: true}}
   - {{id: change-warehouse, roles: [writer], system: warehouse, account: svc_writer, actions: [read, write],
      default: true}}
-"""
+{host_grants}{shop_grants}"""
 
 TABLES = """
 create table invoices (id int primary key, customer text, amount numeric);
@@ -64,6 +66,8 @@ class Place:
         self.root = Path(tempfile.mkdtemp(prefix="idbridge-demo-"))
         self.root.chmod(0o755)
         self.postgres_port, self.bridge_port = free_port(), free_port()
+        self.host = hosts.Host(self.root, free_port(), free_port())
+        self.shop = shop.Shop(self.root, free_port(), free_port())
         self.config = self.root / "bridge.yaml"
         self.environment = {**os.environ, "IDBRIDGE_CONFIG": str(self.config)}
         self.environment.pop("PGPASSWORD", None)
@@ -73,11 +77,11 @@ class Place:
     # -- certificates
 
     def make_certificates(self) -> None:
-        """A certificate authority of the demo's own, and one certificate each for the bridge and PostgreSQL."""
+        """A certificate authority of the demo's own, and one certificate each for the bridge and the databases."""
         key = ec.generate_private_key(ec.SECP256R1())
         authority = _certificate("demo authority", key.public_key(), "demo authority", key, ca=True)
         (self.root / "ca.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-        for name in ("bridge", "postgres"):
+        for name in ("bridge", "postgres", "mariadb"):
             own = ec.generate_private_key(ec.SECP256R1())
             certificate = _certificate(name, own.public_key(), "demo authority", key, ca=False)
             (self.root / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -147,9 +151,17 @@ class Place:
     # -- the bridge
 
     def start_bridge(self) -> None:
-        self.config.write_text(CONFIG.format(bridge_port=self.bridge_port, postgres_port=self.postgres_port))
+        self.config.write_text(
+            CONFIG.format(
+                bridge_port=self.bridge_port, postgres_port=self.postgres_port, hosts=self.host.system(),
+                host_grants=hosts.GRANTS, shop=self.shop.system(), shop_grants=shop.GRANTS,
+            )
+        )  # fmt: skip
+        self.idbridge("secret", "set", "hosts/svc_deploy", stdin=self.host.account_key)
         for account in ("svc_reader", "svc_writer"):
             self.idbridge("secret", "set", f"warehouse/{account}", stdin=self.passwords[account])
+        for account, password in self.shop.passwords.items():
+            self.idbridge("secret", "set", f"shop/{account}", stdin=password)
         log = (self.root / "bridge.log").open("wb")
         self.bridge = subprocess.Popen([IDBRIDGE, "run", "--log-format", "text"], env=self.environment, stderr=log)
         deadline = time.monotonic() + START_LIMIT
@@ -166,9 +178,12 @@ class Place:
         return done.stdout.strip()
 
     def run(
-        self, command: list[str], *, stdin: str = "", password: str | None = None, timeout: float = 60.0
+        self, command: list[str], *, stdin: str = "", password: str | None = None, timeout: float = 60.0, **more: str
     ) -> subprocess.CompletedProcess[str]:
-        environment = {**self.environment, "PGPASSWORD": password} if password is not None else self.environment
+        """``more``: further variables of the environment."""
+        environment = {**self.environment, **more}
+        if password is not None:
+            environment["PGPASSWORD"] = password
         return subprocess.run(
             command, input=stdin, text=True, capture_output=True, check=False, timeout=timeout, env=environment
         )
@@ -180,6 +195,8 @@ class Place:
                 self.bridge.wait(20)
             except subprocess.TimeoutExpired:
                 self.bridge.kill()
+        self.host.close()
+        self.shop.close()
         data = self.root / "postgres"
         if (data / "postmaster.pid").exists():  # also when the start was interrupted
             self._server("pg_ctl", "-D", str(data), "-m", "immediate", "stop")

@@ -71,6 +71,9 @@ class Tour:
         self.bad_token()
         self.revoked()
         self.who_did_it()
+        self.orders()
+        self.commands()
+        self.files()
         self.questions()
         self.log()
 
@@ -175,6 +178,69 @@ class Tour:
         session.stdin.close()
         session.wait(10)
 
+    def mysql(self, agent: str, *statements: str, expected: tuple[str, ...] = ()) -> str:
+        where = ["-h127.0.0.1", f"-P{self.here.shop.bridge_port}", "-uagent", f"--ssl-ca={self.here.root}/ca.pem"]
+        command = ["mariadb", "--no-defaults", *where, "--ssl-verify-server-cert", "--force", "-t", "shop"]
+        done = self.here.run(command, stdin=";\n".join(statements), MYSQL_PWD=self.token(agent))
+        shown = f"MYSQL_PWD=$(idbridge token {agent}) {shlex.join(command)} <<< '{'; '.join(statements)}'"
+        return self.show(shown, done.stdout + done.stderr, *expected)
+
+    def orders(self) -> None:
+        self.say("The same with MariaDB: the same agents, the same token, the mariadb command line as it is.")
+        self.mysql(
+            "ledger-deploy", "update orders set amount = 75 where id = 7",
+            "select user(), amount from orders where id = 7", expected=("svc_clerk@", "75"),
+        )  # fmt: skip
+        self.mysql(
+            "review-bot", "delete from orders", "select count(*), user() from orders",
+            expected=("ERROR 1142 .*read-only", "reference ses_", "1000.*svc_looker@"),
+        )  # fmt: skip
+        self.idbridge(
+            "log", "list", "--system", "shop", "--details", expected=("ledger-deploy", r"update orders set amount = \?")
+        )  # fmt: skip
+        self.idbridge("doctor", "shop", "--account", "svc_looker", expected=("read-only guaranteed",))
+
+    def ssh(self, agent: str, program: str, *arguments: str, stdin: str = "", expected: tuple[str, ...] = ()) -> str:
+        """``arguments``: the user and host is ``agent@bridge`` there."""
+        port = str(self.here.host.bridge_port)
+        known = f"UserKnownHostsFile={self.here.root}/bridge_hosts"
+        trust = ["-o", "BatchMode=no", "-o", "StrictHostKeyChecking=accept-new", "-o", known]
+        given = [one.replace("agent@bridge", "agent@127.0.0.1") for one in arguments]
+        option = "-p" if program == "ssh" else "-P"
+        command = ["sshpass", "-e", program, "-q", option, port, *trust, *given]
+        done = self.here.run(command, stdin=stdin, SSHPASS=self.token(agent))
+        shown = f"SSHPASS=$(idbridge token {agent}) sshpass -e {program} {option} {port} {shlex.join(arguments)}"
+        return self.show(shown, (f"{stdin}" if stdin else "") + done.stdout + done.stderr, *expected)
+
+    def commands(self) -> None:
+        self.say(
+            "The same with ssh: the token answers the password prompt; the host sees its static account and a key."
+        )
+        release = self.here.host.folder / "release"
+        self.ssh(
+            "ledger-deploy", "ssh", "agent@bridge", f"echo 4.2 > {release} && cat {release}", expected=("4.2",)
+        )  # fmt: skip
+        self.ssh("review-bot", "ssh", "agent@bridge", "hostname", expected=(r"\w",))
+        self.ssh(
+            "review-bot", "ssh", "agent@bridge", f"rm {release}", expected=("identity-bridge: ", "reference ses_")
+        )  # fmt: skip
+        if not release.exists():
+            raise Failed("a reader removed a file")
+
+    def files(self) -> None:
+        self.say("And with sftp: a reader reads; what would write never reaches the host, and the session lives on.")
+        release = self.here.host.folder / "release"
+        batch = f"get {release} {self.here.root}/got\nrm {release}\nls -l {release}\n"
+        self.ssh(
+            "review-bot", "sftp", "-b", "-", "agent@bridge", stdin="-" + batch.replace("\n", "\n-", 2),
+            expected=("release",),
+        )  # fmt: skip
+        if (self.here.root / "got").read_text() != "4.2\n" or not release.exists():
+            raise Failed("the file was not read, or it was removed")
+        self.idbridge(
+            "log", "list", "--system", "hosts", "--details", expected=("ledger-deploy", "review-bot", "echo 4.2")
+        )  # fmt: skip
+
     def questions(self) -> None:
         self.say("Questions that auditors and ops ask.")
         self.idbridge("who-can", "--label", "pii", expected=("ledger-deploy", "review-bot"))
@@ -222,9 +288,11 @@ def main() -> int:
         signal.signal(one, signal.default_int_handler)
     here = place.Place()
     try:
-        print("Starting a real PostgreSQL and the bridge before it, on loopback …", flush=True)
+        print("Starting a real PostgreSQL, a MariaDB, an sshd and the bridge before them, on loopback …", flush=True)
         here.make_certificates()
         here.start_postgres()
+        here.host.start()
+        here.shop.start()
         here.start_bridge()
         tour = Tour(here)
         tour.run()
@@ -237,7 +305,7 @@ def main() -> int:
         print(f"\ndemo: {failed}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopping the bridge and PostgreSQL …", flush=True)
+        print("\nStopping the bridge and the servers …", flush=True)
         return 1 if once else 0
     finally:
         for one in ENDINGS:  # an impatient second Ctrl-C would leave PostgreSQL running
