@@ -102,6 +102,7 @@ class Relay:
         self._options = options
         self._by_agent: dict[int, Channel] = {}  # by the agent's number: what the host's messages name
         self._by_host: dict[int, Channel] = {}
+        self._delayed: list[Opening] = []
         self._global = GlobalRequests(agent, host, admission, self._gate)
 
     # -- from the agent
@@ -148,6 +149,7 @@ class Relay:
             if not channel.refused:
                 self._host.write(payload)
             self._forget_if_over(channel)
+            self._open_delayed()
         elif message in (codec.OPEN_CONFIRMATION, codec.OPEN_FAILURE):
             self._agent_opened(channel, message, payload)
         elif message == codec.EXTENDED_DATA:
@@ -214,7 +216,17 @@ class Relay:
             self._not_opened(opening, codec.UNKNOWN_TYPE, "only sessions and direct-tcpip are served")
             return
         self._by_agent[opening.sender] = channel
-        self._host.write(opening.compose())
+        self._delayed.append(opening)
+        self._open_delayed()
+
+    def _open_delayed(self) -> None:
+        """Not while the agent still speaks to a refused channel, which the host has closed: the host might give that
+        channel's number to the new one."""
+        if any(one.refused and not one.closed_by_agent for one in self._by_agent.values()):
+            return
+        for opening in self._delayed:
+            self._host.write(opening.compose())
+        self._delayed.clear()
 
     def _not_opened(self, opening: Opening, reason: int, text: str) -> None:
         self._agent.write(codec.open_failure(opening.sender, reason, text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -73,3 +74,14 @@ def test_refused_commands_leave_their_connection_and_its_channel_numbers_whole(a
     assert [one.returncode for one in many] == [REFUSED, 0] * 5
     auditor.ssh(options=(*control, "-O", "exit"))
     assert auditor.session() == session
+
+
+def test_files_of_the_old_scp_are_named_in_the_log(operator: Client, account: Account, tmp_path: Path) -> None:
+    (tmp_path / "a note").write_bytes(b"12345")
+    done = operator.run("sshpass", "-e", "scp", *operator.options, "-O", "-P", operator.port, str(tmp_path / "a note"),
+                        f"agent@127.0.0.1:{account.home}/scp-target")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (account.home / "scp-target").read_bytes() == b"12345"
+    (operation,) = operator.bridge.operations(operator.session())
+    assert "a note (5 bytes)" in json.dumps(operation)
+    assert operation["action"]["kind"] == "write"

@@ -512,3 +512,16 @@ def test_the_files_of_an_old_scp_are_named_at_its_end(flag_: str) -> None:
     talk.relay.end()
     (permit,) = talk.admission.permits
     assert (permit.operation.verb, permit.outcomes[0].detail) == ("ssh.scp", "notes (3 bytes)")
+
+
+def test_a_host_gives_a_number_again_only_when_the_agent_has_done_with_it() -> None:
+    talk = Talk().open()
+    talk.admission.refuse[Action.WRITE] = REFUSED
+    talk.ask("exec", string("rm x"))
+    opening = codec.Opening("session", A + 1, 1000, 1, b"").compose()
+    assert talk.say(opening) == ([], []), "the host has closed 42 by now and would give it to this one"
+    talk.hear(codec.close(A))
+    assert talk.say(codec.adjust(H, 5)) == ([], [])
+    assert talk.say(codec.close(H)) == ([], [opening])
+    talk.hear(struct.pack("!BIIII", codec.OPEN_CONFIRMATION, A + 1, H, WINDOW, 32768))
+    assert told(talk.ask("exec", string("id"))[1])[-1] == codec.CHANNEL_REQUEST
