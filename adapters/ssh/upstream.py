@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
 from paramiko.ecdsakey import ECDSAKey
 from paramiko.ed25519key import Ed25519Key
 from paramiko.pkey import PKey
@@ -31,6 +33,7 @@ MOST_PROMPTS = 1
 SERVICE = "ssh-connection"
 
 KEY_BEGINS = b"-----BEGIN "
+PKCS8 = ("-----BEGIN PRIVATE KEY-----", "-----BEGIN ENCRYPTED PRIVATE KEY-----")
 
 
 class LoginRefused(BridgeError):
@@ -213,6 +216,8 @@ def in_thread_key(login: Login) -> PKey:
     """A passphrase takes a tenth of a second. Raises LoginRefused; its words tell nothing of the key."""
     password = login.passphrase.reveal().decode("utf-8", "replace") if login.passphrase else None
     text = login.secret.reveal().decode("utf-8", "replace")
+    if text.startswith(PKCS8):
+        text, password = _as_openssh(login), None
     for kind in (Ed25519Key, ECDSAKey, RSAKey):
         try:
             return kind.from_private_key(io.StringIO(text), password)
@@ -221,6 +226,17 @@ def in_thread_key(login: Login) -> PKey:
         except (SSHException, ValueError, IndexError, struct.error, UnicodeError):
             continue
     raise LoginRefused("the account's private key cannot be read, or its passphrase is wrong")
+
+
+def _as_openssh(login: Login) -> str:
+    """Of a key in PKCS #8 (RFC 5958), which paramiko does not read."""
+    try:
+        key = serialization.load_pem_private_key(login.secret.reveal(), login.passphrase.reveal() or None)
+        return key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+        ).decode()
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise LoginRefused("the account's private key cannot be read, or its passphrase is wrong or missing") from None
 
 
 def _methods(answer: bytes) -> str:

@@ -174,6 +174,16 @@ def test_keys(key: Any, algorithm: str, passphrase: str) -> None:
     assert signature(said, loaded) == algorithm
 
 
+@pytest.mark.parametrize("key", [ED25519, RSA_KEY], ids=["ed25519", "rsa"])
+@pytest.mark.parametrize("passphrase", ["", "correct horse"])
+def test_keys_in_pkcs8(key: Any, passphrase: str) -> None:
+    secret = private(key, passphrase, serialization.PrivateFormat.PKCS8)
+    assert login(SUCCESS, key=in_thread_key(Login("svc", secret, Secret(passphrase))))
+    if passphrase:
+        with pytest.raises(LoginRefused, match="wrong or missing"):
+            in_thread_key(Login("svc", secret))
+
+
 @pytest.mark.parametrize("key", [RSA_KEY, ec.generate_private_key(ec.SECP384R1())], ids=["rsa", "p384"])
 @pytest.mark.parametrize("passphrase", ["", "correct horse"])
 def test_keys_of_before_openssh_had_its_own_form(key: Any, passphrase: str) -> None:
