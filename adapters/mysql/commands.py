@@ -499,14 +499,14 @@ class Commands:
         self._reset = False
         for text in guard.after_login(self._admission.actions):
             answer = await self._ask(text)
-            if answer[4:5] != b"\0" and answer[4:7] != _SYNTAX_ERROR:
+            if answer[4:5] != b"\0" and answer[4:7] not in _NO_SEAT_BELT:
                 refused = Refused(Reason.INTERNAL, "the session could not be made read-only again")
                 refused.reference = self._admission.session
                 raise refused
 
 
 _HEAD_SAYS_ALL = frozenset({Com.STMT_EXECUTE, Com.STMT_BULK_EXECUTE, Com.STMT_SEND_LONG_DATA})
-_SYNTAX_ERROR = b"\xff" + (1064).to_bytes(2, "little")  # before MySQL 5.6.5 and MariaDB 10.0 there is no seat-belt
+_NO_SEAT_BELT = {b"\xff" + number.to_bytes(2, "little") for number in (1064, 1193)}  # MySQL 5.5, MariaDB before 10.0
 
 
 def _spoken(reason: Reason, number: int, sqlstate: str, text: str) -> Spoken:
