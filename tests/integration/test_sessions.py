@@ -170,12 +170,14 @@ def test_the_log_on_the_command_line(bridge: Bridge, reader: str) -> None:
         session = bridge.session_of(connection)
         connection.execute("select 1 as cli_marker")
     bridge.session_events(session, closed=True)
-    (event,) = bridge.cli_json("log", "list", "--text", "cli_marker", "--label", "pii", "--agent", "reader-1")
-    assert event["corr"]["session"] == session
+    events = bridge.cli_json("log", "list", "--text", "cli_marker", "--label", "pii", "--agent", "reader-1")
+    assert {event["corr"]["session"] for event in events} == {session}
+    phases = sorted(event["phase"] for event in events)
+    assert phases in (["complete"], ["intent", "outcome"]), "one statement: one event, or two if its answer took 20 ms"
     types = [e["type"] for e in bridge.cli_json("log", "show", session)]
-    assert types == ["session.open", "session.established", "operation", "session.close"]
+    assert types == ["session.open", "session.established", *["operation"] * len(events), "session.close"]
     exported = bridge.cli("log", "export", "--session", session, "--format", "jsonl")
-    assert exported.count('"type":"operation"') == 1
+    assert exported.count('"type":"operation"') == len(events)
     assert "reader-1" in bridge.cli("log", "list", "--text", "cli_marker")
     assert any(e["type"] == "log.read" for e in bridge.events(type="log.read"))
 
