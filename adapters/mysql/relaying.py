@@ -18,7 +18,6 @@ from adapters.mysql.refusals import Spoken, error_payload
 from adapters.mysql.results import RESULTS, Answers, Expected
 from bridge.adapter import (
     Admission,
-    BridgeError,
     Operation,
     Outcome,
     PeerFault,
@@ -97,8 +96,6 @@ class Session:
         self._waiting: Deferred[None] | None = None
         self._recording: set[Deferred[None]] = set()
         self._ended = False
-        self._waking = False
-        self._fault: BridgeError | None = None
 
     async def run(self, ahead: bytes) -> None:
         self._admission.on_cut(self._say)
@@ -126,16 +123,6 @@ class Session:
     # -- towards the legacy system ------------------------------------------------------------------------------------
 
     async def _to_upstream(self, data: bytes) -> None:
-        try:
-            await self._pass_on(data)
-        except BridgeError as fault:
-            if not self._waking:
-                raise
-            # This runs inside a call of the other direction, which cannot be cancelled from there: it raises it.
-            self._fault = fault
-            await Deferred()
-
-    async def _pass_on(self, data: bytes) -> None:
         framer = self._framer
         frames = framer.feed(data)
         buffer = framer.buffer
@@ -280,11 +267,7 @@ class Session:
             upward, answers.upward = answers.upward, []
             await self._upstream.send(b"".join(upward))
         if self._waiting is not None and (answers.idle or answers.infile):
-            self._waking = True  # last: whoever waited may answer the client himself
-            self._settled()
-            self._waking = False
-            if self._fault is not None:
-                raise self._fault
+            self._settled()  # last: whoever waited may answer the client himself
 
     def _file_asked(self, name: bytes) -> bytes:
         """b"" when it is the file that the client itself has named; the server could name any."""

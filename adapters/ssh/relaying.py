@@ -7,7 +7,6 @@ each chunk waits until the other leg has taken it: order and bounded memory foll
 from __future__ import annotations
 
 import struct
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +27,7 @@ from bridge.adapter import (
     Stream,
     SystemFacts,
 )
+from bridge.adapter.relay import Pump
 from bridge.adapter.relay import relay as both_ways
 
 RESERVE = 64 * 1024
@@ -53,12 +53,18 @@ async def relay(
         await host.flush()
         await host.stream.close()  # type: ignore[attr-defined]
 
+    async def to_host(data: bytes) -> None:
+        await host.flush()
+
+    async def to_agent(data: bytes) -> None:
+        await agent.flush()
+
     try:
         await both_ways(
-            _source(agent, session.from_agent, host.flush),
-            _source(host, session.from_host, agent.flush),
-            to_upstream=_nothing,
-            to_client=_nothing,
+            _source(agent, session.from_agent),
+            _source(host, session.from_host),
+            to_upstream=to_host,
+            to_client=to_agent,
             on_client_eof=goodbye,
         )
     finally:
@@ -66,26 +72,21 @@ async def relay(
 
 
 class _Source:
-    """A leg where the shared relay expects a stream: ``each`` runs it."""
+    """A leg where the shared relay expects a stream: its messages are taken one by one, and a chunk ends with the pump,
+    which has nothing to do but let the other leg send what was written."""
 
-    def __init__(self, run: Callable[[], Awaitable[str]]) -> None:
-        self._run = run
+    def __init__(self, leg: Leg, take: Any) -> None:
+        self._leg = leg
+        self._take = take
 
-    async def each(self, pump: object) -> str:
-        return await self._run()
-
-    async def send_eof(self) -> None:
-        """Not asked for: ``on_client_eof`` is given."""
+    async def each(self, pump: Pump) -> str:
+        return await self._leg.run(self._take, lambda: pump(b""))
 
 
-def _source(leg: Leg, take: Any, after: Any) -> Stream:
-    source: Any = _Source(lambda: leg.run(take, after))
+def _source(leg: Leg, take: Any) -> Stream:
+    source: Any = _Source(leg, take)
     stream: Stream = source
     return stream
-
-
-async def _nothing(data: bytes) -> None:
-    """The legs write by themselves."""
 
 
 class Relay:

@@ -8,7 +8,8 @@ How it ends::
     client's end of file      ``on_client_eof`` (default: half-close upstream); upstream may finish its answer
     upstream's end of file    all that came from it was given to ``to_client`` before; the relay ends
     a side breaks             what the other direction still holds is pumped, then the relay ends
-    a function raises         the other direction is cancelled, the exception goes on to the caller
+    a function raises         the other direction is cancelled, the exception goes on to the caller, also where the
+                              other direction had just woken it
     the relay is cancelled    both directions are cancelled, and have finished when ``relay`` raises
 
 Neither stream is closed here. No coroutine is left over: ``gatherResults`` would leave the sibling running after a
@@ -111,8 +112,13 @@ class _Both:
             self._over()  # upstream has said all it had, or nobody is left to hear it
 
     async def _pump_all(self, direction: _Direction) -> RelayEnd:
+        async def pump(data: bytes) -> None:
+            await direction.pump(data)
+            if self.done.called:  # this direction woke the other, which ended the relay: a cancel from there is lost
+                raise CancelledError
+
         try:
-            cause = await direction.source.each(direction.pump)
+            cause = await direction.source.each(pump)
             if not cause and direction.at_eof is not None:
                 await direction.at_eof()
         except StreamClosed as closed:
