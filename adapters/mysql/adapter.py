@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from adapters.mysql import codec, observing
 from adapters.mysql.carriers import new_nonce
 from adapters.mysql.codec import HandshakeResponse
-from adapters.mysql.greeting import Conversation, Deadline, Opening, ahead, ask_token, greet
+from adapters.mysql.greeting import Conversation, Opening, ahead, ask_token, greet
 from adapters.mysql.login import LoginFacts, Wanted, stamped
 from adapters.mysql.options import Options as MySQLOptions
 from adapters.mysql.phases import LivePhases, Phases
@@ -27,6 +27,7 @@ from bridge.adapter import (
     Check,
     ClientCertificate,
     Credential,
+    Deadline,
     Door,
     LegacySession,
     PeerFault,

@@ -5,35 +5,18 @@ Reads from the stream, answers what the protocol asks at once, and leaves every 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from adapters.mysql import codec
 from adapters.mysql.carriers import Carrier
 from adapters.mysql.codec import HEADER_SIZE, SSL_REQUEST_SIZE, Cap, Greeting, HandshakeResponse, packets
-from bridge.adapter import PeerFault, Secret, Stream, StreamClosed, TimedOut, TLSSettings
+from bridge.adapter import Deadline, PeerFault, Secret, Stream, StreamClosed, TLSSettings
 
 MAX_LOGIN_PAYLOAD = 128 * 1024
 """Read whole, so that the sender of too long a token hears why; 64 KiB of connection attributes fit too."""
 
 MAX_AHEAD = 64 * 1024
 """Bytes a client may send ahead before it is logged in."""
-
-
-class Deadline:
-    """The end of a phase, however many waits it has: a client that sends a byte now and then does not prolong it."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end = clock() + seconds
-
-    @property
-    def left(self) -> float:
-        left = self._end - self._clock()
-        if left <= 0:
-            raise TimedOut("the phase reached its time limit")
-        return left
 
 
 class Conversation:

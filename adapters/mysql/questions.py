@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from adapters.mysql import codec
 from adapters.mysql.codec import Com
-from adapters.mysql.greeting import Conversation, Deadline
-from bridge.adapter import BridgeError, PeerFault, Stream
+from adapters.mysql.greeting import Conversation
+from bridge.adapter import BridgeError, Deadline, PeerFault, Stream
 
 QUERY_TIMEOUT = 30.0
 """Seconds for one question; catalogs of many thousand tables answer in under one."""

@@ -11,11 +11,11 @@ from typing import Any
 
 from adapters.mysql import codec
 from adapters.mysql.codec import Cap, ErrorFields, Greeting, SSLRequest
-from adapters.mysql.greeting import Conversation, Deadline
+from adapters.mysql.greeting import Conversation
 from adapters.mysql.login import MAX_PACKET, LoginFacts, LoginFailed, LoginRefused, UpstreamLogin, Wanted
 from adapters.mysql.probe import Probe
 from adapters.mysql.refusals import Spoken
-from bridge.adapter import Admission, PeerFault, Reason, Refused, Stream, StreamClosed, TimedOut
+from bridge.adapter import Admission, Deadline, PeerFault, Reason, Refused, Stream, StreamClosed, TimedOut
 
 OURS_TO_MEND = frozenset({1045, 1129, 1130, 1251, 1275, 1524, 1698, 1820, 1862, 3118, 3159, 3161, 4151})
 """The static account's trouble: a wrong password, one that has expired, a locked account, this host not allowed or

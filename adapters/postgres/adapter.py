@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from adapters.postgres import codec, observing
 from adapters.postgres.cancel import KEY_SIZE_3_0, KEY_SIZE_3_2, Cancels, CancelSlot
-from adapters.postgres.greeting import MAX_TOKEN, Deadline, ServerTLS, ask_password, greet
+from adapters.postgres.greeting import MAX_TOKEN, ServerTLS, ask_password, greet
 from adapters.postgres.login import LoginFacts
 from adapters.postgres.options import Options as PostgresOptions
 from adapters.postgres.phases import LivePhases, Phases
@@ -38,6 +38,7 @@ from bridge.adapter import (
     Check,
     ClientCertificate,
     Credential,
+    Deadline,
     Door,
     LegacySession,
     PeerFault,

@@ -5,8 +5,6 @@ Reads from the stream, answers what the protocol asks at once, and leaves every 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from adapters.postgres import codec
@@ -20,7 +18,7 @@ from adapters.postgres.startup import (
     opening_size,
     parse_opening,
 )
-from bridge.adapter import PeerFault, Secret, Stream, StreamClosed, TimedOut, TLSSettings
+from bridge.adapter import Deadline, PeerFault, Secret, Stream, StreamClosed, TLSSettings
 
 ALPN = "postgresql"
 
@@ -32,21 +30,6 @@ MAX_PASSWORD_MESSAGE = 128 * 1024
 
 MAX_AHEAD = 64 * 1024
 """Bytes a client may send ahead before it is logged in: pipelined startup, password and first query."""
-
-
-class Deadline:
-    """The end of a phase, however many waits it has: a client that sends a byte now and then does not prolong it."""
-
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end = clock() + seconds
-
-    @property
-    def left(self) -> float:
-        left = self._end - self._clock()
-        if left <= 0:
-            raise TimedOut("the phase reached its time limit")
-        return left
 
 
 class ServerTLS:

@@ -12,7 +12,6 @@ from typing import Any
 from adapters.postgres import codec
 from adapters.postgres.cancel import CancelSlot
 from adapters.postgres.codec import ErrorFields
-from adapters.postgres.greeting import Deadline
 from adapters.postgres.login import LoginFacts, LoginFailed, LoginRefused, UpstreamLogin
 from adapters.postgres.refusals import Spoken
 from adapters.postgres.startup import (
@@ -25,6 +24,7 @@ from adapters.postgres.startup import (
 from bridge.adapter import (
     Action,
     Admission,
+    Deadline,
     Operation,
     Outcome,
     PeerFault,

@@ -18,13 +18,13 @@ from adapters.ssh.server import AgentLeg
 from bridge.adapter import (
     BearerToken,
     Credential,
+    Deadline,
     PeerFault,
     Refused,
     Secret,
     SSHCertificate,
     SSHPublicKey,
     StreamClosed,
-    TimedOut,
 )
 
 REQUEST, FAILURE, SUCCESS, BANNER, PK_OK = 50, 51, 52, 53, 60
@@ -75,8 +75,7 @@ class Login:
     leg: AgentLeg
     methods: Methods
     judge: Judge
-    end: float
-    seconds: Callable[[], float]
+    deadline: Deadline
     inherited_credential: Credential | None = None
     attempts: int = 0
     questions: int = 0
@@ -105,10 +104,7 @@ class Login:
     async def _message(self) -> bytes:
         if self.ahead:
             return self.ahead.pop(0)
-        left = self.end - self.seconds()
-        if left <= 0:
-            raise TimedOut("the login took too long")
-        return await self.leg.message(left)
+        return await self.leg.message(self.deadline.left)
 
     async def _answered(self, payload: bytes) -> bool:
         """Whether the agent is in; else the answer was given, or Refused is raised."""

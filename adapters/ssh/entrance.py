@@ -18,6 +18,7 @@ from bridge.adapter import (
     Admission,
     AdmissionRequest,
     Credential,
+    Deadline,
     Door,
     PeerFault,
     Reason,
@@ -68,8 +69,7 @@ class Entrance:
             self.leg,
             methods(self._options, inherited=self._outer is not None),
             self._judge,
-            self._clock() + system.auth_timeout,
-            self._clock,
+            Deadline(system.auth_timeout, self._clock, "the login took too long"),
             self._outer.credential if self._outer is not None else None,
         )
         try:

@@ -20,13 +20,14 @@ from twisted.conch.ssh.transport import SSHServerTransport
 from adapters.ssh.host_keys import HostKeys
 from adapters.ssh.packets import Keys, Opener, Sealer
 from adapters.ssh.wire import Goodbye, Out, WireLeg
-from bridge.adapter import PeerFault, Stream, StreamClosed, TimedOut
+from bridge.adapter import Deadline, PeerFault, Stream, StreamClosed
 
 DISCONNECT, IGNORE, UNIMPLEMENTED, DEBUG, SERVICE_REQUEST, SERVICE_ACCEPT, EXT_INFO = 1, 2, 3, 4, 5, 6, 7
 KEXINIT, NEWKEYS, KEX_INIT = 20, 21, 30
 PROTOCOL_ERROR, KEY_EXCHANGE_FAILED, SERVICE_NOT_AVAILABLE, BY_APPLICATION = 2, 3, 7, 11
 
 VERSION = b"SSH-2.0-idbridge"
+SLOW = "the client took too long to say what it wants"
 LONGEST_VERSION = 255  # RFC 4253 section 4.2, with CR LF
 REKEY_BYTES = 2**30
 REKEY_SECONDS = 3600.0
@@ -261,10 +262,9 @@ class AgentLeg(WireLeg):
 
     async def message(self, timeout: float) -> bytes:
         """As of ``WireLeg``; ``timeout`` is for the whole message, however slowly its bytes drip."""
-        seconds = self.exchange.seconds
-        end = seconds() + timeout
+        deadline = Deadline(timeout, self.exchange.seconds, SLOW)
         while not self._pending:
-            await self.step(_left(end, seconds))
+            await self.step(deadline.left)
         return self._pending.popleft()
 
     def disconnect(self, code: int, text: str) -> None:
@@ -279,10 +279,10 @@ async def accept(stream: Stream, host_keys: HostKeys, *, timeout: float, seconds
     Raises PeerFault, TimedOut, StreamClosed; the peer was told.
     """
     leg = AgentLeg(stream, host_keys, seconds)
-    end = seconds() + timeout
+    deadline = Deadline(timeout, seconds, SLOW)
     try:
         await leg.begin()
-        request = await leg.message(_left(end, seconds))
+        request = await leg.message(deadline.left)
         if request != bytes((SERVICE_REQUEST,)) + NS(b"ssh-userauth"):
             raise PeerFault("the first service is ssh-userauth")
     except PeerFault as fault:
@@ -300,10 +300,3 @@ async def say(leg: AgentLeg, code: int, text: str) -> None:
         await leg.flush()
     except StreamClosed:
         return
-
-
-def _left(end: float, seconds: Callable[[], float]) -> float:
-    left = end - seconds()
-    if left <= 0:
-        raise TimedOut("the client took too long to say what it wants")
-    return left

@@ -22,7 +22,7 @@ from adapters.ssh.known_hosts import KnownHostsDamaged, Line, Pins, host_name, p
 from adapters.ssh.levels import LEVELS, SHA1RSAKey
 from adapters.ssh.options import Options
 from adapters.ssh.wire import WireLeg
-from bridge.adapter import BridgeError, Login, PeerFault, Secret, Stream, TimedOut
+from bridge.adapter import BridgeError, Deadline, Login, PeerFault, Secret, Stream
 
 SERVICE_REQUEST, SERVICE_ACCEPT = 5, 6
 REQUEST, FAILURE, SUCCESS, BANNER, ANSWER = 50, 51, 52, 53, 60
@@ -202,13 +202,10 @@ async def scan(
 
 async def exchanged(stream: Stream, engine: Engine, *, timeout: float, clock: Callable[[], float]) -> HostLeg:
     """As far as the host has proven itself: nothing of ours was said yet."""
-    leg, end = HostLeg(stream, engine), clock() + timeout
+    leg, deadline = HostLeg(stream, engine), Deadline(timeout, clock, "the host's key exchange took too long")
     await leg.begin()
     while not engine.secure:
-        left = end - clock()
-        if left <= 0:
-            raise TimedOut("the host's key exchange took too long")
-        await leg.step(left)
+        await leg.step(deadline.left)
     return leg
 
 

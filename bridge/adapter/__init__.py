@@ -21,6 +21,7 @@ from bridge.adapter.adapter import (
 )
 from bridge.adapter.admission import Admission, AdmissionRequest, AgentFacts, Door, Login, Permit, Recording
 from bridge.adapter.credential import BearerToken, ClientCertificate, Credential, SSHCertificate, SSHPublicKey
+from bridge.adapter.deadline import Deadline
 from bridge.adapter.errors import BridgeError, PeerFault, StreamClosed, TimedOut
 from bridge.adapter.operation import Action, Operation, Outcome, Result, StatementLogging, Target
 from bridge.adapter.refusal import Reason, Refused
@@ -40,6 +41,7 @@ __all__ = [
     "Check",
     "ClientCertificate",
     "Credential",
+    "Deadline",
     "Discovering",
     "Door",
     "LegacySession",

@@ -29,7 +29,7 @@ from adapters.ssh.options import Options
 from adapters.ssh.public_keys import Limits
 from adapters.ssh.server import AgentLeg, accept
 from adapters.ssh.upstream import HostLeg, exchanged
-from bridge.adapter import Credential, Reason, Refused, StreamClosed
+from bridge.adapter import Credential, Deadline, Reason, Refused, StreamClosed
 from bridge.testing.conformance import CHECKS, ConformanceSuite
 from bridge.testing.streams import MemoryStream
 
@@ -154,7 +154,7 @@ class SSHScenario:
             if not accept or credential.token.reveal() != password.encode():  # type: ignore[union-attr]
                 raise Refused(Reason.CREDENTIAL_INVALID, "no")
 
-        await Login(leg, Methods(certificate=False, key_with_token=False), judge, 100.0, seconds).run()
+        await Login(leg, Methods(certificate=False, key_with_token=False), judge, Deadline(100, seconds)).run()
         await leg.run(self._hosted(leg), leg.flush)
 
     def _hosted(self, leg: AgentLeg) -> Callable[[bytes], None]:

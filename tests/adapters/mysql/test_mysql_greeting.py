@@ -11,9 +11,9 @@ from twisted.internet.task import Clock
 from adapters.mysql import codec
 from adapters.mysql.carriers import new_nonce
 from adapters.mysql.codec import Cap, Greeting, HandshakeResponse, SSLRequest, packets
-from adapters.mysql.greeting import MAX_AHEAD, MAX_LOGIN_PAYLOAD, Deadline, Opening, ahead, ask_token, greet
+from adapters.mysql.greeting import MAX_AHEAD, MAX_LOGIN_PAYLOAD, Opening, ahead, ask_token, greet
 from adapters.mysql.probe import OWN
-from bridge.adapter import PeerFault, StreamClosed, TimedOut
+from bridge.adapter import Deadline, PeerFault, StreamClosed, TimedOut
 from bridge.testing import FakeTLS, MemoryStream, Voice, memory_pair
 
 FLAGS = OWN | Cap.SSL

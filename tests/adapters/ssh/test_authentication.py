@@ -20,7 +20,7 @@ from adapters.ssh.authentication import ATTEMPTS, CUT_SECRET, QUESTIONS, Login, 
 from adapters.ssh.fields import Fields, flag, number, string
 from adapters.ssh.public_keys import Limits
 from adapters.ssh.server import accept
-from bridge.adapter import BearerToken, PeerFault, Reason, Refused, SSHCertificate, SSHPublicKey, TimedOut
+from bridge.adapter import BearerToken, Deadline, PeerFault, Reason, Refused, SSHCertificate, SSHPublicKey, TimedOut
 
 ED25519 = ed25519.Ed25519PrivateKey.generate()
 OTHER = ed25519.Ed25519PrivateKey.generate()
@@ -48,7 +48,7 @@ class Conversation(Meeting):
 
     async def _serve(self, methods: Methods, more: dict[str, Any]) -> str:
         leg = await accept(self.near, self.host_keys, timeout=10, seconds=self.clock.seconds)
-        await Login(leg, methods, self._judge, self.clock.seconds() + 60, self.clock.seconds, **more).run()
+        await Login(leg, methods, self._judge, Deadline(60, self.clock.seconds), **more).run()
         return "in"
 
     async def _judge(self, user: str, credential: Any, limits: Limits) -> None:
