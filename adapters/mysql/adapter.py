@@ -111,14 +111,15 @@ class MySQLAdapter:
             credential = await self._credential(client, door.system, opening)
             return wish, credential, ahead(opening)
         except Spoken as spoken:
-            raise _referenced(spoken, await door.turn_away(spoken.reason, detail=spoken.text)) from None
+            recorded = await door.turn_away(spoken.reason, detail=spoken.text)
+            raise spoken.referenced(recorded.reference) from None
         except PeerFault as fault:
             recorded = await door.turn_away(Reason.PROTOCOL, detail=str(fault))
-            raise _referenced(Spoken(Reason.PROTOCOL, 1043, "08S01", str(fault)), recorded) from None
+            raise Spoken(Reason.PROTOCOL, 1043, "08S01", str(fault)).referenced(recorded.reference) from None
         except TimedOut as late:
             recorded = await door.turn_away(Reason.CREDENTIAL_MISSING, detail=str(late))
             slow = Spoken(Reason.CREDENTIAL_MISSING, 1159, "08S01", "login took too long")
-            raise _referenced(slow, recorded) from None
+            raise slow.referenced(recorded.reference) from None
 
     async def _credential(self, client: Stream, system: SystemFacts, opening: Opening) -> Credential:
         token = await ask_token(opening, Deadline(system.auth_timeout, self._clock))
@@ -176,11 +177,6 @@ def _name(value: bytes, what: str) -> str:
     if len(name) > MAX_NAME or not (name.isprintable() or not name):
         raise Spoken(Reason.PROTOCOL, 1043, "08S01", f"the {what} name is no printable UTF-8 of a sane length")
     return name
-
-
-def _referenced(spoken: Spoken, recorded: Refused) -> Spoken:
-    spoken.reference = recorded.reference
-    return spoken
 
 
 async def _told(conversation: Conversation, refused: Refused) -> None:

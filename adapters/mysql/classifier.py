@@ -18,10 +18,10 @@ from twisted.internet.defer import DeferredLock
 
 from adapters.mysql.functions import WRITING
 from adapters.mysql.lexer import Modes
-from adapters.mysql.operations import KeptOperations
 from adapters.mysql.opinion import Opinion, second_opinion
 from adapters.mysql.statements import MAX_OBJECTS, UNPARSED, Statement, classify, depend_on_integers
 from bridge.adapter import Action
+from bridge.adapter.kept_operations import KeptOperations
 
 MAX_READ = 16 * 1024 * 1024
 """Bytes of a text that is read, one packet of the protocol: mostly rows of literals or one long string, half a second

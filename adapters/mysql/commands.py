@@ -36,7 +36,8 @@ from adapters.mysql.statements import (
     stronger,
 )
 from adapters.mysql.statements import TEXT as PREPARES_TEXT
-from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Permit, Reason, Refused, Result
+from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Reason, Refused, Result
+from bridge.adapter.unexecuted import denied
 
 MAX_TEXTS = 1000
 """Statements of one command: each is an operation in the log, and a command of 1 MiB has room for 500,000."""
@@ -465,17 +466,7 @@ class Commands:
         return self._refuse(await self._denied(operation, spoken))
 
     async def _denied(self, operation: Operation, spoken: Spoken) -> Refused:
-        """Records what the bridge itself refuses; the grants may have refused it before, in their own words."""
-        try:
-            permit: Permit = await self._admission.permit(operation)
-        except Refused as refused:
-            if refused.reason is not Reason.ACTION_DENIED:
-                return refused
-            spoken.reference = refused.reference
-            return spoken
-        self._admission.outcome(permit, Outcome(Result.DENIED, str(spoken.number), detail=spoken.text))
-        spoken.reference = self._admission.session
-        return spoken
+        return await denied(self._admission, operation, spoken, code=str(spoken.number))
 
     @staticmethod
     def _refuse(refused: Refused) -> Refusal:
@@ -501,8 +492,7 @@ class Commands:
             answer = await self._ask(text)
             if answer[4:5] != b"\0" and answer[4:7] not in _NO_SEAT_BELT:
                 refused = Refused(Reason.INTERNAL, "the session could not be made read-only again")
-                refused.reference = self._admission.session
-                raise refused
+                raise refused.referenced(self._admission.session)
 
 
 _HEAD_SAYS_ALL = frozenset({Com.STMT_EXECUTE, Com.STMT_BULK_EXECUTE, Com.STMT_SEND_LONG_DATA})

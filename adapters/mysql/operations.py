@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,9 +13,6 @@ MAX_PARAMETERS = 64
 """Parameter values kept per operation under ``statements: full``, each cut at ``MAX_VALUE`` characters."""
 
 MAX_VALUE = 1024
-
-KEPT_OPERATIONS = 1024
-"""Operations kept for the next statement of the same shape; an operation and its text are a few hundred bytes."""
 
 OWN_DATABASES = frozenset({"information_schema"})
 """Shows each account what it may see; clients ask it unbidden."""
@@ -97,23 +93,3 @@ def foreign(statement: Statement, database: str) -> tuple[str, ...]:
         return ()
     own = OWN_DATABASES | {database.lower()}
     return tuple(name for name in statement.databases if name.lower() not in own)
-
-
-class KeptOperations:
-    """Operations by scope and shape, for texts of one statement that has no flags and names no database.
-
-    The scope is what else an operation depends on: the current database and how much of the text the log keeps.
-    """
-
-    __slots__ = ("_kept",)
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, bytes], tuple[Operation, ...]] = OrderedDict()
-
-    def get(self, scope: str, key: bytes) -> tuple[Operation, ...] | None:
-        return self._kept.get((scope, key))
-
-    def put(self, scope: str, key: bytes, operations: tuple[Operation, ...]) -> None:
-        self._kept[scope, key] = operations
-        if len(self._kept) > KEPT_OPERATIONS:
-            self._kept.popitem(last=False)

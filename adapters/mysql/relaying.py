@@ -18,8 +18,6 @@ from adapters.mysql.refusals import Spoken, error_payload
 from adapters.mysql.results import RESULTS, Answers, Expected
 from bridge.adapter import (
     Admission,
-    Operation,
-    Outcome,
     PeerFault,
     Reason,
     Refused,
@@ -29,6 +27,7 @@ from bridge.adapter import (
     SystemFacts,
 )
 from bridge.adapter.relay import relay as pump
+from bridge.adapter.unexecuted import Unprepared
 
 MAX_COLLECTED = 16 * 1024 * 1024
 """Bytes of a statement's text that are collected to be understood: one packet of the protocol."""
@@ -86,7 +85,7 @@ class Session:
             local_files=system.options.local_infile,
             quiet=self._quiet,
             ask=self._ask,
-            unprepared=self._unprepared,
+            unprepared=Unprepared(admission).record,
         )
         self._outgoing: list[bytes | memoryview] = []
         self._collected: list[bytes] = []
@@ -94,7 +93,6 @@ class Session:
         self._verdict: Verdict = None  # on the command whose pieces are coming in
         self._sequence = 0
         self._waiting: Deferred[None] | None = None
-        self._recording: set[Deferred[None]] = set()
         self._ended = False
 
     async def run(self, ahead: bytes) -> None:
@@ -242,18 +240,6 @@ class Session:
         await self._quiet()
         return b"".join(question.seen)
 
-    def _unprepared(self, operation: Operation, code: str) -> None:
-        recording = Deferred.fromCoroutine(self._record_unprepared(operation, code))
-        self._recording.add(recording)
-        recording.addBoth(lambda _: self._recording.discard(recording))
-
-    async def _record_unprepared(self, operation: Operation, code: str) -> None:
-        try:
-            permit = await self._admission.permit(operation)
-        except Refused:
-            return  # recorded as denied, or the log is down and the session ends
-        self._admission.outcome(permit, Outcome(Result.FAILURE, code, detail="not prepared"))
-
     # -- towards the client -------------------------------------------------------------------------------------------
 
     async def _to_client(self, data: bytes) -> None:
@@ -278,8 +264,7 @@ class Session:
         self._admission.alarm("file-asked", "the legacy system asked the client for a file it did not offer")
         text = "the legacy system asked for a file that this command does not name"
         spoken = Spoken(Reason.ACTION_DENIED, 4166, "HY000", text)
-        spoken.reference = self._admission.session
-        return error_payload(spoken, live=True)
+        return error_payload(spoken.referenced(self._admission.session), live=True)
 
     # -- the end ------------------------------------------------------------------------------------------------------
 
@@ -287,8 +272,7 @@ class Session:
         if self._commands.terminated or self._answers.fatal or self._ended:
             return
         spoken = Spoken(Reason.UPSTREAM_LOST, 2006, "HY000", "the legacy system closed the connection", detail=cause)
-        spoken.reference = self._admission.session
-        raise spoken
+        raise spoken.referenced(self._admission.session)
 
     async def _say(self, refused: Refused) -> None:
         """Between packets only; in the middle of one there is nothing that could be said.

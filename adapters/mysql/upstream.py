@@ -120,9 +120,8 @@ class UpstreamLogins:
 
 def unavailable(admission: Admission, cause: str) -> Refused:
     """The agent hears that the system is unavailable; ``cause`` is for the log."""
-    return _referenced(
-        admission, Spoken(Reason.UPSTREAM_UNAVAILABLE, 2003, "HY000", "legacy system unavailable", detail=cause)
-    )
+    spoken = Spoken(Reason.UPSTREAM_UNAVAILABLE, 2003, "HY000", "legacy system unavailable", detail=cause)
+    return spoken.referenced(admission.session)
 
 
 async def said_no(admission: Admission, refused: LoginRefused, *, pass_errors: bool) -> Refused:
@@ -138,14 +137,9 @@ async def said_no(admission: Admission, refused: LoginRefused, *, pass_errors: b
         text = fields.message[:300]
     hint = "Ask for another one, or ask the owner of the legacy system." if fields.code in CLIENT_WORDS else ""
     spoken = Spoken(Reason.UPSTREAM_UNAVAILABLE, fields.code, sqlstate, text, hint=hint, detail=cause)
-    return _referenced(admission, spoken)
+    return spoken.referenced(admission.session)
 
 
 def speakable(admission: Admission, fields: ErrorFields) -> bool:
     """The account's name is not the agent's business, so words that hold it are not passed on."""
     return bool(fields.message) and admission.login.user.lower() not in fields.message.lower()
-
-
-def _referenced(admission: Admission, spoken: Spoken) -> Spoken:
-    spoken.reference = admission.session
-    return spoken

@@ -123,14 +123,14 @@ class PostgresAdapter:
             credential, ahead = await self._credential(client, door, greeting)
         except Spoken as spoken:
             recorded = await door.turn_away(spoken.reason, detail=spoken.text)
-            spoken.reference = recorded.reference
-            raise
+            raise spoken.referenced(recorded.reference) from None
         except PeerFault as fault:
             recorded = await door.turn_away(Reason.PROTOCOL, detail=str(fault))
-            raise _same_reference(Spoken(Reason.PROTOCOL, "08P01", str(fault)), recorded) from None
+            raise Spoken(Reason.PROTOCOL, "08P01", str(fault)).referenced(recorded.reference) from None
         except TimedOut as late:
             recorded = await door.turn_away(Reason.CREDENTIAL_MISSING, detail=str(late))
-            raise _same_reference(Spoken(Reason.CREDENTIAL_MISSING, "08006", "login took too long"), recorded) from None
+            slow = Spoken(Reason.CREDENTIAL_MISSING, "08006", "login took too long")
+            raise slow.referenced(recorded.reference) from None
         return version, wish, credential, ahead
 
     async def _credential(self, client: Stream, door: Door, greeting: bytes) -> tuple[Credential, bytes]:
@@ -182,9 +182,7 @@ class PostgresAdapter:
                 in_packet=options.upstream_startup_options,
             )
         except PeerFault as fault:
-            spoken = Spoken(Reason.PROTOCOL, "08P01", str(fault))
-            spoken.reference = admission.session
-            raise spoken from None
+            raise Spoken(Reason.PROTOCOL, "08P01", str(fault)).referenced(admission.session) from None
 
     async def _cancel(self, client: Stream, request: CancelRequest) -> None:
         """Answers no byte, whatever happens; the core closes. What the client sends behind it is not read."""
@@ -210,8 +208,7 @@ def _request(wish: Wish) -> AdmissionRequest:
 def _check_replication(wish: Wish, admission: Admission, options: PostgresOptions) -> None:
     if wish.replication and Action.ADMIN not in admission.actions:
         spoken = Spoken(Reason.NOT_GRANTED, "28000", "replication needs a grant with the action admin")
-        spoken.reference = admission.session
-        raise spoken
+        raise spoken.referenced(admission.session)
 
 
 def _check_settings(wish: Wish, admission: Admission) -> None:
@@ -219,13 +216,7 @@ def _check_settings(wish: Wish, admission: Admission) -> None:
     named = next(filter(ADMIN_SETTINGS.fullmatch, wish.settings), "")
     if named and Action.ADMIN not in admission.actions:
         spoken = Spoken(Reason.NOT_GRANTED, "42501", f'"{named}" needs a grant with the action admin')
-        spoken.reference = admission.session
-        raise spoken
-
-
-def _same_reference(spoken: Spoken, recorded: Refused) -> Spoken:
-    spoken.reference = recorded.reference
-    return spoken
+        raise spoken.referenced(admission.session)
 
 
 async def _told(client: Stream, refused: Refused) -> None:

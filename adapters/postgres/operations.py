@@ -6,7 +6,6 @@ doubt the text is not parsed, and so not permitted short of ``admin``, and its l
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -19,9 +18,6 @@ MAX_PARAMETERS = 64
 """Parameter values kept per operation under ``statements: full``, each cut at ``MAX_VALUE`` characters."""
 
 MAX_VALUE = 1024
-
-KEPT_OPERATIONS = 1024
-"""Operations kept for the next statement of the same shape; an operation and its text are a few hundred bytes."""
 
 # Encodings by PostgreSQL's name whose bytes above 0x7F never hold an ASCII byte: quotes and backslashes are themselves
 # (manual 24.3.1). In SJIS, BIG5, GBK, UHC, GB18030 and JOHAB they may be half a character.
@@ -195,26 +191,6 @@ class Describing:
 
     def malformed(self, kind: str) -> Operation:
         return Operation("sql.malformed", Action.READ, target=self._target, details={"message": kind})
-
-
-class KeptOperations:
-    """Operations by scope and shape, for texts whose statements have no names and no flags. Shared by sessions.
-
-    The scope is what else an operation depends on: the database and how much of the text the log keeps.
-    """
-
-    __slots__ = ("_kept",)
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, bytes], tuple[Operation, ...]] = OrderedDict()
-
-    def get(self, scope: str, key: bytes) -> tuple[Operation, ...] | None:
-        return self._kept.get((scope, key))
-
-    def put(self, scope: str, key: bytes, operations: tuple[Operation, ...]) -> None:
-        self._kept[scope, key] = operations
-        if len(self._kept) > KEPT_OPERATIONS:
-            self._kept.popitem(last=False)
 
 
 INV_WRITE = 0x20000

@@ -25,8 +25,6 @@ from adapters.postgres.upstream import forward_cancel
 from adapters.postgres.worker import Classifier
 from bridge.adapter import (
     Admission,
-    Operation,
-    Outcome,
     PeerFault,
     Reason,
     Refused,
@@ -36,6 +34,7 @@ from bridge.adapter import (
     SystemFacts,
 )
 from bridge.adapter.relay import relay
+from bridge.adapter.unexecuted import Unprepared
 
 _FLUSH = codec.message(Front.FLUSH)
 _STREAMED = frozenset(codec.FRONT_LARGE)
@@ -80,12 +79,11 @@ class Session:
         self._texts = Texts(login.parameters)
         self._watch = guard.Watch(admission.stamp, login.parameters, admission.actions)
         self._answers = Answers(admission.outcome, login.transaction_status)
-        self._answers.unprepared = self._unprepared
+        self._answers.unprepared = Unprepared(admission).record
         self._waiting: Deferred[None] | None = None
         self._notices: list[bytes] = []
         self._outgoing: list[bytes | memoryview] = []
         self._ended = False
-        self._recording: set[Deferred[None]] = set()
         target = {"database": login.database}
         self._requests = Requests(
             admission,
@@ -177,19 +175,6 @@ class Session:
         if waiting is not None:
             waiting.callback(None)
 
-    def _unprepared(self, operation: Operation, code: str) -> None:
-        """The server would not even prepare it, so nothing is executed; but it was asked, and so it is logged."""
-        recording = Deferred.fromCoroutine(self._record_unprepared(operation, code))
-        self._recording.add(recording)
-        recording.addBoth(lambda _: self._recording.discard(recording))
-
-    async def _record_unprepared(self, operation: Operation, code: str) -> None:
-        try:
-            permit = await self._admission.permit(operation)
-        except Refused:
-            return  # recorded as denied, or the log is down and the session ends
-        self._admission.outcome(permit, Outcome(Result.FAILURE, code, detail="not prepared"))
-
     async def _client_left(self) -> None:
         await self._upstream.send_eof()
         if self._slot.busy and not self._requests.terminated:
@@ -220,8 +205,7 @@ class Session:
             if finding:
                 self._admission.alarm("session-tampered", finding)
                 spoken = Spoken(Reason.SESSION_STOPPED, "57P01", f"the bridge ended this session: {finding}")
-                spoken.reference = self._admission.session
-                raise spoken
+                raise spoken.referenced(self._admission.session)
 
     def _warn(self, text: str) -> None:
         self._notices.append(codec.notice_response("WARNING", "01000", text))
@@ -237,8 +221,7 @@ class Session:
         if self._requests.terminated or self._answers.fatal or self._ended:
             return
         spoken = Spoken(Reason.UPSTREAM_LOST, "08006", "the legacy system closed the connection", detail=cause)
-        spoken.reference = self._admission.session
-        raise spoken
+        raise spoken.referenced(self._admission.session)
 
     async def _say(self, refused: Refused) -> None:
         """At a message boundary only; in the middle of a message there is nothing that could be said."""

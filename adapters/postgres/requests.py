@@ -32,11 +32,13 @@ from adapters.postgres.codec import Bind, Front
 from adapters.postgres.framing import Frame
 from adapters.postgres.lexer import shape
 from adapters.postgres.names import ALL, Change, Doubt, Names
-from adapters.postgres.operations import LARGE_OBJECTS, Describing, KeptOperations, Prepared, Texts
+from adapters.postgres.operations import LARGE_OBJECTS, Describing, Prepared, Texts
 from adapters.postgres.refusals import Spoken, error_message
 from adapters.postgres.statements import EMPTY, RENAMES, STRINGS, UNPARSED, Statement, depend_on_integers
 from adapters.postgres.worker import Classifier
-from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Permit, Reason, Refused, Result
+from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Reason, Refused, Result
+from bridge.adapter.kept_operations import KeptOperations
+from bridge.adapter.unexecuted import denied
 
 _T = TypeVar("_T")
 
@@ -333,13 +335,7 @@ class Requests:
         return error_message(await self._denied(operation, spoken), live=True)
 
     async def _denied(self, operation: Operation, spoken: Spoken) -> Refused:
-        """Records what the bridge itself refuses; the grants may have refused it before, in their own words."""
-        try:
-            permit: Permit = await self._admission.permit(operation)
-        except Refused as refused:
-            return refused if refused.reason is not Reason.ACTION_DENIED else _with_reference(spoken, refused.reference)
-        self._admission.outcome(permit, Outcome(Result.DENIED, spoken.sqlstate, detail=spoken.text))
-        return _with_reference(spoken, self._admission.session)
+        return await denied(self._admission, operation, spoken, code=spoken.sqlstate)
 
     def _refused(self, error: bytes, simple: bool) -> bytes:
         if simple:
@@ -448,11 +444,6 @@ def _drop(changes: list[tuple[Change[object], ...]] | tuple[()]) -> None:
     for some in changes:
         for change in some:
             change.drop()
-
-
-def _with_reference(spoken: Spoken, reference: str) -> Spoken:
-    spoken.reference = reference
-    return spoken
 
 
 def _text(body: bytes, what: str) -> bytes:

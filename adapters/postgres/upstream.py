@@ -170,10 +170,8 @@ async def encrypt(upstream: Stream, admission: Admission, deadline: Deadline) ->
 
 def unavailable(admission: Admission, cause: str, *, sqlstate: str = "08001") -> Refused:
     """The agent hears that the system is unavailable; ``cause`` is for the log."""
-    return _referenced(
-        admission,
-        Spoken(Reason.UPSTREAM_UNAVAILABLE, sqlstate, WORDS.get(sqlstate, "legacy system unavailable"), detail=cause),
-    )
+    text = WORDS.get(sqlstate, "legacy system unavailable")
+    return Spoken(Reason.UPSTREAM_UNAVAILABLE, sqlstate, text, detail=cause).referenced(admission.session)
 
 
 async def said_no(admission: Admission, fields: ErrorFields, *, pass_errors: bool) -> Refused:
@@ -184,17 +182,11 @@ async def said_no(admission: Admission, fields: ErrorFields, *, pass_errors: boo
     # the account's name is not the agent's business, so words that hold it are not passed on
     speakable = pass_errors and fields.message and admission.login.user.lower() not in fields.message.lower()
     if speakable and fields.code in CLIENT_CAUSED.union(POOL_WORDS):
-        return _referenced(
-            admission, Spoken(Reason.UPSTREAM_UNAVAILABLE, fields.code, fields.message[:500], detail=cause)
-        )
+        spoken = Spoken(Reason.UPSTREAM_UNAVAILABLE, fields.code, fields.message[:500], detail=cause)
+        return spoken.referenced(admission.session)
     if fields.code in POOL_WORDS:
         return unavailable(admission, cause, sqlstate=fields.code)
     return unavailable(admission, cause)
-
-
-def _referenced(admission: Admission, spoken: Spoken) -> Spoken:
-    spoken.reference = admission.session
-    return spoken
 
 
 # -- cancel -----------------------------------------------------------------------------------------------------------

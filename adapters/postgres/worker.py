@@ -28,9 +28,9 @@ from typing import Any
 from twisted.internet.defer import DeferredLock
 
 from adapters.postgres import parser_child
-from adapters.postgres.operations import KeptOperations
 from adapters.postgres.statements import EMPTY, RENAMES, UNPARSED, Statement, depend_on_integers
 from bridge.adapter import Action
+from bridge.adapter.kept_operations import KeptOperations
 
 MAX_PARSED = 256 * 1024
 """Bytes of a text that is parsed; a longer one is not understood. 256 KiB takes some 50 ms and 100 MB."""

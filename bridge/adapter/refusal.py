@@ -7,6 +7,7 @@ not proven itself the text is the same whether an agent, a system or an account 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Self
 
 from bridge.adapter.errors import BridgeError
 
@@ -57,6 +58,11 @@ class Refused(BridgeError):
         self.reference = reference
         self.code = code or reason.value
         self.detail = detail
+
+    def referenced(self, reference: str) -> Self:
+        """This refusal, with the id under which the log has it."""
+        self.reference = reference
+        return self
 
     def __str__(self) -> str:
         return f"{self.text} (reference {self.reference})" if self.reference else self.text

@@ -7,7 +7,7 @@ import pytest
 from adapters.postgres.answers import Answers, Expected, Unit, error_facts
 from adapters.postgres.codec import FunctionCall, error_response
 from adapters.postgres.names import ALL, IN_DOUBT, Names
-from adapters.postgres.operations import KEPT_OPERATIONS, Describing, KeptOperations, Prepared, Texts
+from adapters.postgres.operations import Describing, Prepared, Texts
 from adapters.postgres.statements import UNPARSED, Statement
 from bridge.adapter import Action, Operation, Outcome, Result, StatementLogging
 
@@ -79,15 +79,6 @@ def test_execute_is_as_strong_as_what_it_executes() -> None:
 def test_calls_by_number(oid: int, verb: str, action: Action) -> None:
     made = Describing(StatementLogging.REDACTED, {}, texts()).function_call(FunctionCall(oid, (), (), 0))
     assert (made.verb, made.action) == (verb, action)
-
-
-def test_kept_operations_are_bounded() -> None:
-    kept = KeptOperations()
-    for number in range(KEPT_OPERATIONS + 5):
-        kept.put("app", b"%d" % number, ())
-    assert kept.get("app", b"0") is None
-    assert kept.get("app", b"%d" % KEPT_OPERATIONS) == ()
-    assert kept.get("other", b"%d" % KEPT_OPERATIONS) is None
 
 
 def test_a_change_counts_when_it_is_confirmed() -> None:
