@@ -73,7 +73,7 @@ async def examine(
     """
     async with logged_in(admission, logins, system, clock) as (questions, encrypted):
         writes = Action.WRITE in admission.actions
-        checks = [_encryption(encrypted), *await findings(questions, writes=writes)]
+        checks = [Check.of_encryption(encrypted), *await findings(questions, writes=writes)]
         checks += await _missing(questions, targets.get("database", frozenset()))
     return [*checks, Check("ok", "what no account can be denied", _ALWAYS)]
 
@@ -179,12 +179,6 @@ async def _missing(questions: Questions, databases: frozenset[str]) -> list[Chec
     missing = sorted(databases - there)
     title = "databases that grants name are not there for the account"
     return [Check("warning", title, ", ".join(missing))] if missing else []
-
-
-def _encryption(encrypted: bool) -> Check:
-    if encrypted:
-        return Check("ok", "the connection to the legacy system is encrypted")
-    return Check("warning", "the connection to the legacy system is not encrypted")
 
 
 def _verdict(found: Findings, standby: bool, writes: bool) -> Check:

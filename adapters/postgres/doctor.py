@@ -214,7 +214,7 @@ async def logged_in(
 
 async def findings(questions: Questions, database: str, encrypted: bool, *, writes: bool = False) -> list[Check]:
     """What ``examine`` reports of a connection that is logged in; ``writes``: the account is granted for writing."""
-    checks = [_encryption(encrypted)]
+    checks = [Check.of_encryption(encrypted)]
     ways = unanswered = 0
     for title, sql in _WAYS:
         try:
@@ -230,12 +230,6 @@ async def findings(questions: Questions, database: str, encrypted: bool, *, writ
     checks.append(_verdict(ways, unanswered, standby, database, writes))
     checks.append(Check("ok", "what no account can be denied", _ALWAYS))
     return checks
-
-
-def _encryption(encrypted: bool) -> Check:
-    if encrypted:
-        return Check("ok", "the connection to the legacy system is encrypted")
-    return Check("warning", "the connection to the legacy system is not encrypted")
 
 
 def _verdict(ways: int, unanswered: int, standby: bool, database: str, writes: bool) -> Check:

@@ -13,6 +13,7 @@ from adapters.ssh.codec import Opening
 from adapters.ssh.fields import Fields
 from adapters.ssh.server import AgentLeg
 from bridge.adapter import Address, PeerFault, StreamClosed, TimedOut, TLSFacts, TLSSettings
+from bridge.adapter.stream import each_received
 
 WINDOW = 2 * 1024 * 1024
 LARGEST = 32 * 1024
@@ -75,14 +76,7 @@ class ChannelStream:
             await self._leg.flush()
 
     async def each(self, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
-        while True:
-            try:
-                data = await self.receive()
-            except StreamClosed as closed:
-                return str(closed)
-            if not data:
-                return ""
-            await take(data)
+        return await each_received(self, take)
 
     def unread(self, data: bytes) -> None:
         if data:

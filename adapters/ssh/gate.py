@@ -21,6 +21,13 @@ SSH_PORT = 22
 WITHOUT_TERMINAL = Terminal("dumb", 0, 0)
 
 
+async def denied(admission: Admission, operation: Operation, text: str) -> Refused:
+    """Records what the bridge itself refuses. What the grants refuse as well is raised, in their own words."""
+    permit = await admission.permit(operation)
+    admission.outcome(permit, Outcome(Result.DENIED, detail=text))
+    return Refused(Reason.ACTION_DENIED, text, reference=admission.session)
+
+
 def survived(refused: Refused) -> Refused:
     """Only a refusal of one operation leaves the session alive; others are raised."""
     if refused.reason is not Reason.ACTION_DENIED:
@@ -41,7 +48,9 @@ class Gate:
         """Of exec, shell or subsystem. None for SFTP, whose operations are asked for one by one."""
         if asked.kind == "shell":
             if self._options.exec_only:
-                raise await self._denied(operations.shell(), "only commands are served here, no interactive shell")
+                raise await denied(
+                    self._admission, operations.shell(), "only commands are served here, no interactive shell"
+                )
             return await self._admission.permit(operations.shell())
         line = Fields(asked.rest).string()
         text = operations.readable(line)
@@ -68,7 +77,7 @@ class Gate:
         """Of a connection to where a direct-tcpip channel leads (RFC 4254 section 7.2)."""
         operation = self._forward(rest, remote=False)
         if operation.objects[0].endswith(f":{SSH_PORT}"):
-            raise await self._denied(operation, "a host's SSH is reached through the bridge, with ssh -J")
+            raise await denied(self._admission, operation, "a host's SSH is reached through the bridge, with ssh -J")
         return await self._forwarding(operation)
 
     async def listen(self, rest: bytes) -> Permit:
@@ -82,13 +91,8 @@ class Gate:
 
     async def _forwarding(self, operation: Operation) -> Permit:
         if not (self._options.forwarding and self._limits.forwarding):
-            raise await self._denied(operation, "forwarding is not served here")
+            raise await denied(self._admission, operation, "forwarding is not served here")
         return await self._admission.permit(operation)
-
-    async def _denied(self, operation: Operation, text: str) -> Refused:
-        permit = await self._admission.permit(operation)
-        self._admission.outcome(permit, Outcome(Result.DENIED, detail=text))
-        return Refused(Reason.ACTION_DENIED, text, reference=self._admission.session)
 
     def screen(self, channel: Channel, kind: str) -> Screen | None:
         """What records a session: of a shell without a terminal too, for whoever types into a pipe."""

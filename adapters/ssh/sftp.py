@@ -20,8 +20,9 @@ from typing import Any
 from adapters.ssh import codec
 from adapters.ssh.channels import Channel
 from adapters.ssh.fields import Fields, number, string
+from adapters.ssh.gate import denied, survived
 from adapters.ssh.leg import Leg
-from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Permit, Reason, Refused, Result
+from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Permit, Refused, Result
 
 INIT, VERSION = 1, 2
 OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT, OPENDIR, READDIR = 3, 4, 5, 6, 7, 8, 9, 10, 11, 12
@@ -183,9 +184,7 @@ class SFTPTap:
         except _Unsupported:
             return _status(request, UNSUPPORTED, "identity-bridge does not pass this extension on")
         except Refused as refused:
-            if refused.reason is not Reason.ACTION_DENIED:
-                raise
-            return _status(request, PERMISSION_DENIED, f"identity-bridge: {refused}")
+            return _status(request, PERMISSION_DENIED, f"identity-bridge: {survived(refused)}")
         if waiting is not None:
             self._waiting[request] = waiting
         if self._closed:
@@ -236,10 +235,9 @@ class SFTPTap:
 
     async def _permit(self, verb: str, action: Action, *paths: str) -> Permit:
         if any(_escapes(path) for path in paths):
-            permit = await self._admission.permit(Operation(verb, action, paths, target=_target("")))
+            operation = Operation(verb, action, paths, target=_target(""))
             text = "a path out of the home folder is to be given from the root"
-            self._admission.outcome(permit, Outcome(Result.DENIED, detail=text))
-            raise Refused(Reason.ACTION_DENIED, text, reference=self._admission.session)
+            raise await denied(self._admission, operation, text)
         for path in paths[:-1]:
             if not self._admission.may(action, _target(path)):
                 return await self._admission.permit(Operation(verb, action, paths, target=_target(path)))

@@ -47,6 +47,12 @@ class Check:
     title: str
     detail: str = ""
 
+    @classmethod
+    def of_encryption(cls, encrypted: bool) -> Check:
+        if encrypted:
+            return cls("ok", "the connection to the legacy system is encrypted")
+        return cls("warning", "the connection to the legacy system is not encrypted")
+
 
 class Adapter(Protocol):
     """One instance per system. ``Options`` is a pydantic model of the system's protocol options.

@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bridge.adapter.errors import StreamClosed
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -111,3 +113,15 @@ class Stream(Protocol):
     def hand_over(self, protocol: Any) -> None:
         """Gives the transport to a Twisted protocol for good (Conch); buffered bytes are delivered to it first."""
         ...
+
+
+async def each_received(stream: Stream, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
+    """``Stream.each`` by ``receive``, for a stream that has no quicker way."""
+    while True:
+        try:
+            data = await stream.receive()
+        except StreamClosed as closed:
+            return str(closed)
+        if not data:
+            return ""
+        await take(data)

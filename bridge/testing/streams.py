@@ -22,6 +22,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 
 from bridge.adapter import Address, PeerFault, StreamClosed, TimedOut, TLSFacts, TLSSettings
+from bridge.adapter.stream import each_received
 
 CHUNK_LIMIT = 256 * 1024  # the largest ``receive`` that the contract allows
 CAPACITY = 256 * 1024  # as the real connection: ``send`` waits above this
@@ -115,14 +116,7 @@ class MemoryStream:
         return b""
 
     async def each(self, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
-        while True:
-            try:
-                data = await self.receive()
-            except StreamClosed as closed:
-                return str(closed)
-            if not data:
-                return ""
-            await take(data)
+        return await each_received(self, take)
 
     def _take(self) -> bytes:
         chunk = self._inbox.popleft()
