@@ -19,6 +19,8 @@ from rig.certificates import Authority
 from rig.mariadb import MariaDB, available, shop_document, shop_environment
 from rig.place import Place, free_port
 from rig.postgres import Server, binaries
+from rig.slapd import Slapd
+from rig.slapd import available as slapd_available
 from rig.ssh_clients import Client, hosts_document, hosts_environment
 from rig.sshd import LEGACY, Account, Sshd
 from rig.sshd import available as sshd_available
@@ -278,3 +280,16 @@ def operator(gate: Bridge) -> Client:
 def auditor(gate: Bridge) -> Client:
     """May read."""
     return Client(gate, "auditor-1")
+
+
+# -- LDAP --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def slapd(place: Place, authority: Authority) -> Iterator[Slapd]:
+    if not slapd_available():
+        pytest.skip("no OpenLDAP server here")
+    server = Slapd(place, authority)
+    server.create()
+    yield server
+    server.stop()
