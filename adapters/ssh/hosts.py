@@ -13,10 +13,10 @@ from twisted.internet.defer import DeferredSemaphore
 
 from adapters.ssh import upstream
 from adapters.ssh.host_exchange import HostKeyRefused, NothingInCommon
-from adapters.ssh.known_hosts import fingerprint
 from adapters.ssh.options import Options
 from adapters.ssh.upstream import HostLeg, LoginRefused
 from bridge.adapter import Admission, PeerFault, Reason, Refused, StreamClosed, SystemFacts, TimedOut
+from bridge.wire.ssh_keys import fingerprint
 
 MOST_WAITING = 100
 """Logins that wait for one host. Each takes a second at most where all is well; more is a host that does not answer."""

@@ -8,24 +8,18 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.serialization import (
-    SSHCertificate,
-    SSHCertificateType,
-    SSHCertPublicKeyTypes,
-    load_ssh_public_identity,
-)
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import SSHCertificate, SSHCertificateType
 
 from adapters.ssh.fields import Fields
 from adapters.ssh.host_exchange import CERTIFICATE, HostKeyRefused
 from bridge.adapter import PeerFault
+from bridge.wire.ssh_keys import fingerprint, load_identity, wire_form
 
 DEFAULT_PORT = 22
 RSA = ("rsa-sha2-512", "rsa-sha2-256", "ssh-rsa")
@@ -97,11 +91,6 @@ def _matches(pattern: str, name: str) -> bool:
     return fnmatchcase(name.lower(), escaped)
 
 
-def fingerprint(key: bytes) -> str:
-    """As ssh-keygen -l writes it."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
-
-
 class Pins:
     """What is known of one host. ``now`` is Unix time, for host certificates."""
 
@@ -156,16 +145,15 @@ class Pins:
         raise HostKeyRefused(f"{self._name} shows a key that is not pinned: {fingerprint(key)}")
 
     def _check_certificate(self, blob: bytes) -> None:
-        kind = Fields(blob).name()
         try:
-            found = load_ssh_public_identity(kind.encode() + b" " + base64.b64encode(blob))
+            found = load_identity(blob)
             if not isinstance(found, SSHCertificate):
                 raise HostKeyRefused(f"{self._name} shows no certificate")
             found.verify_cert_signature()
-        except (ValueError, UnsupportedAlgorithm, NotImplementedError, InvalidSignature):
+        except (ValueError, InvalidSignature):
             raise HostKeyRefused(f"{self._name} shows a certificate that is not genuine") from None
-        signer = _wire(found.signature_key())
-        if _wire(found.public_key()) in self._revoked:
+        signer = wire_form(found.signature_key())
+        if wire_form(found.public_key()) in self._revoked:
             raise HostKeyRefused(f"{self._name} shows a certificate of a key that is revoked")
         if signer not in self._authorities or signer in self._revoked:
             raise HostKeyRefused(f"{self._name} shows a certificate of another authority: {fingerprint(signer)}")
@@ -176,8 +164,3 @@ class Pins:
             raise HostKeyRefused(f"{self._name} shows the certificate of another host")
         if not found.valid_after <= self._now() < found.valid_before:
             raise HostKeyRefused(f"{self._name} shows a certificate that is not valid now")
-
-
-def _wire(key: SSHCertPublicKeyTypes) -> bytes:
-    text = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return base64.b64decode(text.split()[1])

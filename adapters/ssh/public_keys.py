@@ -8,17 +8,18 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.serialization import SSHCertificate, load_ssh_public_identity
+from cryptography.hazmat.primitives.serialization import SSHCertificate
 
 from adapters.ssh.fields import Fields
 from bridge.adapter import PeerFault
+from bridge.wire.ssh_keys import load_identity
 
 CERTIFICATE = "-cert-v01@openssh.com"
 SMALLEST_RSA = 2048
@@ -107,13 +108,12 @@ def offered(algorithm: str, blob: bytes) -> OfferedKey | None:
         return None
     suffix = CERTIFICATE if algorithm.endswith(CERTIFICATE) else ""
     try:
-        kind = Fields(blob).name()
-        if kind != FORMATS[plain] + suffix:
+        if Fields(blob).name() != FORMATS[plain] + suffix:
             return None
-        found = load_ssh_public_identity(kind.encode() + b" " + base64.b64encode(blob))
+        found = load_identity(blob)
         certificate = found if isinstance(found, SSHCertificate) else None
         key = found.public_key() if isinstance(found, SSHCertificate) else found
-    except (PeerFault, ValueError, UnsupportedAlgorithm, NotImplementedError):  # the last for compressed points
+    except (PeerFault, ValueError):
         return None
     if isinstance(key, RSAPublicKey) and key.key_size < SMALLEST_RSA:
         return None

@@ -9,10 +9,11 @@ from typing import Any
 
 from adapters.ssh.fields import Fields
 from adapters.ssh.host_exchange import NothingInCommon
-from adapters.ssh.known_hosts import fingerprint, host_name
+from adapters.ssh.known_hosts import host_name
 from adapters.ssh.options import Options
 from adapters.ssh.upstream import in_thread_pins, scan
 from bridge.adapter import Stream, SystemFacts
+from bridge.wire.ssh_keys import fingerprint
 
 KINDS = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512")
 OLD_KINDS = {"modern": (), "compat": ("ssh-rsa",), "legacy": ("ssh-rsa", "ssh-dss")}

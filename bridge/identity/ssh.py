@@ -16,12 +16,12 @@ from ipaddress import ip_address, ip_network
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import SSHCertificate, SSHCertificateType
 
 from bridge.identity.agents import Agent
 from bridge.identity.text import is_clean
 from bridge.identity.verifier import CredentialRejected, VerifiedCredential
+from bridge.wire.ssh_keys import fingerprint, load_identity, wire_form
 
 PROFILE = "ssh-certificate"
 KEY_ISSUER = "agent-key"
@@ -82,11 +82,6 @@ class SSHAuthority:
     revoked: Revoked = Revoked()
 
 
-def fingerprint(key: bytes) -> str:
-    """As ssh-keygen -l writes it, of a key in wire form."""
-    return "SHA256:" + base64.b64encode(hashlib.sha256(key).digest()).decode().rstrip("=")
-
-
 def authority_keys(text: str) -> frozenset[str]:
     """Fingerprints of the public keys in a file of them. Raises ValueError, naming the line."""
     found = set()
@@ -118,7 +113,7 @@ class SSHIdentities:
     def certificate(self, blob: bytes, *, source: str, now: float) -> VerifiedCredential:
         """The identity of a certificate in wire form, used from the address ``source``. Raises CredentialRejected."""
         certificate = _load(blob)
-        signer = fingerprint(_wire(certificate.signature_key()))
+        signer = fingerprint(wire_form(certificate.signature_key()))
         authority = self._by_signer.get(signer)
         if authority is None:
             raise CredentialRejected("issuer-unknown", "no issuer record has this certificate authority")
@@ -128,7 +123,7 @@ class SSHIdentities:
             raise CredentialRejected("signature", "the authority's signature does not match") from None
         _check_kind(certificate, source)
         begins, ends = _check_times(certificate, authority, now)
-        key_id, key = certificate.key_id.decode("utf-8", "replace"), fingerprint(_wire(certificate.public_key()))
+        key_id, key = certificate.key_id.decode("utf-8", "replace"), fingerprint(wire_form(certificate.public_key()))
         if authority.revoked.names(certificate.serial, key_id, key):
             raise CredentialRejected("certificate", f"revoked by issuer {authority.name}")
         digest = "sha256:" + hashlib.sha256(blob).hexdigest()
@@ -176,19 +171,13 @@ class SSHIdentities:
 def _load(blob: bytes) -> SSHCertificate:
     if not 4 < len(blob) <= MAX_CERTIFICATE:
         raise CredentialRejected("certificate", "none, or too large")
-    kind = blob[4 : 4 + int.from_bytes(blob[:4], "big")]
     try:
-        found = serialization.load_ssh_public_identity(kind + b" " + base64.b64encode(blob))
-    except (ValueError, UnsupportedAlgorithm):
+        found = load_identity(blob)
+    except ValueError:
         raise CredentialRejected("certificate", "not an OpenSSH certificate") from None
     if not isinstance(found, SSHCertificate):
         raise CredentialRejected("certificate", "a key without a certificate")
     return found
-
-
-def _wire(key: PublicKeyTypes) -> bytes:
-    text = key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return base64.b64decode(text.split()[1])
 
 
 def _raw_ed25519(blob: bytes) -> str:

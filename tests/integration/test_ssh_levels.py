@@ -21,13 +21,13 @@ from twisted.internet import reactor  # noqa: TID251  # tests own the process
 from twisted.internet.threads import deferToThread
 
 from adapters.ssh.host_exchange import HostKeyRefused, NothingInCommon
-from adapters.ssh.known_hosts import fingerprint
 from adapters.ssh.levels import LEVELS
 from adapters.ssh.options import Options
 from adapters.ssh.trusting import trust
 from adapters.ssh.upstream import HostLeg, LoginRefused, log_in
 from bridge.adapter import Login, Secret, Stream, SystemFacts
 from bridge.net.dialer import Dialer
+from bridge.wire.ssh_keys import fingerprint
 
 TIMEOUT = 20.0
 AMOUNT = 6_400_000

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.serialization import SSHCertificateBuilder, 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge.identity.ssh import NO_END, Revoked, SSHAuthority, SSHIdentities, authority_keys, fingerprint
+from bridge.identity.ssh import NO_END, Revoked, SSHAuthority, SSHIdentities, authority_keys
 from bridge.identity.verifier import CredentialRejected, VerifiedCredential
+from bridge.wire.ssh_keys import fingerprint
 
 NOW = 1_800_000_000
 CA = ed25519.Ed25519PrivateKey.from_private_bytes(b"c" * 32)
