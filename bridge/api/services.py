@@ -16,9 +16,10 @@ from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Registry
 from bridge.policy import Policy
 from bridge.translation import facts
+from bridge.translation.conditions import Selection
 from bridge.translation.identifiers import Identifiers
 from bridge.translation.log import LogUnavailable
-from bridge.translation.reading import Filters, LogReader, read_event
+from bridge.translation.reading import LogReader, read_event
 from bridge.translation.record import Event, IndexKeys
 from bridge.translation.vocabulary import COMPLETE, DENY_CHANGE, FAILURE, INTENT, OUTCOME, PENDING, REGISTRY_CHANGE
 
@@ -87,9 +88,9 @@ class Services:
             raise CommandFailed("the bridge is not running; start it with `idbridge run`", status=503)
         return self.live
 
-    def read(self, actor: Actor, query: str, filters: Filters, count: int) -> None:
+    def read(self, actor: Actor, query: str, selection: Selection, count: int) -> None:
         """Records that the log was read, before anybody sees the answer."""
-        self.write(read_event(actor.id, query, filters, count, via=actor.via))
+        self.write(read_event(actor.id, query, selection, count, via=actor.via))
 
     def new_token_id(self) -> str:
         return secrets.token_urlsafe(12)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from bridge.cli import showing
+from bridge.cli.asking import AskingCommand
 from bridge.cli.calling import call, command, fail
 from bridge.cli.times import DURATION, MOMENT, UNTIL
 
@@ -43,33 +45,43 @@ def log() -> None:
     """Ask the translation log who did what; every answer is itself recorded."""
 
 
-@command("idbridge log list --system warehouse --action write --since today")
+@command(
+    "idbridge log list 'agent:deploy-7 action:write -system:sandbox since:2026-11-01 text:\"invoice\"'",
+    cls=AskingCommand,
+)
+@click.argument("query", nargs=-1)
 @filtered
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
 @click.option("--oldest-first", is_flag=True, help="Instead of the newest.")
 @click.option("--details", is_flag=True, help="Also the statement, the session and the code of each.")
-def list_events(config: Path, as_json: bool, details: bool, **given: Any) -> None:
-    """List events, one plain sentence each."""
-    events = call(config, "log.list", given)
+def list_events(config: Path, as_json: bool, query: tuple[str, ...], details: bool, **given: Any) -> None:
+    """List events, one plain sentence each.
+
+    QUERY is terms key:value that must all hold. Commas or a repeated key: any of the values; -key:value: none of
+    them; quotation marks around blanks; * for anything. Keys: agent, owner, person (on whose behalf), system, account,
+    label, action, outcome, reason, type, phase, verb, object, grant, session, text, since, until. The options say the
+    same in other words.
+    """
+    answer = call(config, "log.list", {"query": " ".join(query), **given})
     if as_json:
-        showing.as_json(events)
+        showing.as_json(answer)
         return
-    for event in events:
+    for event in answer["events"]:
         _tell(event, details=details)
-    if not events:
-        click.echo("no events")
+    showing.extent(answer)
 
 
 @command("idbridge log show ses_v4wcf473jx9cn7qh")
 @click.argument("session")
 def show(config: Path, as_json: bool, session: str) -> None:
     """Show all events of SESSION (or of a refusal's reference) in order."""
-    events = call(config, "log.show", {"session": session})
+    answer = call(config, "log.show", {"session": session})
     if as_json:
-        showing.as_json(events)
+        showing.as_json(answer)
         return
-    for event in events:
+    for event in answer["events"]:
         _tell(event, details=True)
+    showing.extent(answer)
 
 
 @command("idbridge log who --system warehouse --account svc_writer --at 2026-11-25T09:41:07 --pid 16563")
@@ -81,10 +93,11 @@ def show(config: Path, as_json: bool, session: str) -> None:
 @click.option("--window", type=DURATION, default="2s", show_default=True, help="How far the two clocks may differ.")
 def who(config: Path, as_json: bool, window: int, **given: Any) -> None:
     """Say which agent stood behind an account at a time: from the legacy system's own log line to the agent."""
-    suspects = call(config, "log.who", {**given, "window": window * 1000})
+    answer = call(config, "log.who", {**given, "window": window * 1000})
     if as_json:
-        showing.as_json(suspects)
+        showing.as_json(answer)
         return
+    suspects = answer["sessions"]
     if not suspects:
         click.echo("no session of the bridge: somebody used this account without it, or the time is wrong")
         sys.exit(1)
@@ -93,25 +106,23 @@ def who(config: Path, as_json: bool, window: int, **given: Any) -> None:
     showing.table(rows, columns, empty="")
 
 
-@command("idbridge log export --format jsonl --since 2026-11-01 --output november.jsonl")
+@command("idbridge log export label:finance since:2026-11-01 --format jsonl --output november.jsonl", cls=AskingCommand)
+@click.argument("query", nargs=-1)
 @filtered
 @click.option("--format", "format", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False, writable=True), help="A file; default stdout."
 )
-def export(config: Path, as_json: bool, format: str, output: Path | None, **given: Any) -> None:
-    """Write all events that the filters pick, oldest first; the count goes to standard error."""
+def export(config: Path, as_json: bool, query: tuple[str, ...], format: str, output: Path | None, **given: Any) -> None:
+    """Write all events that QUERY and the options pick (see `log list`), oldest first; the count goes to stderr."""
+    from bridge.api.commands.log import selection
     from bridge.daemon.calling import load_config
     from bridge.daemon.opening import reader
     from bridge.translation.export import in_thread_export
-    from bridge.translation.reading import Filters
 
-    chosen = {name: value for name, value in given.items() if value is not None}
-    try:
-        exported = in_thread_export(reader(load_config(config)), Filters(**chosen), format)
-    except ValueError as error:
-        fail(str(error), as_json=as_json)
-    call(config, "log.exported", {"filters": chosen, "count": exported.count, "format": format})
+    wanted = selection(" ".join(query), time.time(), **given)
+    exported = in_thread_export(reader(load_config(config)), wanted, format)
+    call(config, "log.exported", {"query": str(wanted), "count": exported.count, "format": format})
     if output is None:
         for line in exported.lines:
             click.echo(line, nl=False)

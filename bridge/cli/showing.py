@@ -46,6 +46,15 @@ def fields(row: Mapping[str, Any], names: Sequence[str] = ()) -> None:
         click.echo(f"{name.replace('_', ' ')}: {_text(row.get(name, ''))}")
 
 
+def extent(answer: Mapping[str, Any]) -> None:
+    """How many events an answer has and what it was given from; on standard error, so that the events stand alone."""
+    count, log = answer["count"], answer["log"]
+    events = "no events" if not count else "1 event" if count == 1 else f"{count} events"
+    between = f", sequence numbers {answer['first']} to {answer['last']}" if count else ""
+    more = "; there are more (--limit)" if answer["more"] else ""
+    click.echo(f"{events}{between}{more}; from a log of {log['last']} events", err=True)
+
+
 def moment(seconds: float) -> str:
     """Unix seconds in local time."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")

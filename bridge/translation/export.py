@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bridge.translation.reading import Filters, LoggedEvent, LogReader
+from bridge.translation.conditions import Selection
+from bridge.translation.reading import LoggedEvent, LogReader
 
 FORMATS = ("jsonl", "csv")
 
@@ -33,12 +34,12 @@ class Export:
     lines: Iterator[str]
 
 
-def in_thread_export(reader: LogReader, filters: Filters, format: str) -> Export:
+def in_thread_export(reader: LogReader, selection: Selection, format: str) -> Export:
     """Raises ValueError for an unknown format, StorageError."""
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; one of {', '.join(FORMATS)}")
-    count, first, last = reader.in_thread_span(filters)
-    pages = reader.in_thread_pages(filters, last)
+    count, first, last = reader.in_thread_span(selection)
+    pages = reader.in_thread_pages(selection, last)
     return Export(count, first, last, _csv(pages) if format == "csv" else _jsonl(pages))
 
 

@@ -11,15 +11,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from bridge.storage import reading
-from bridge.translation.canonical import clean, quoted
+from bridge.translation.conditions import Selection, condition
+from bridge.translation.extent import Extent, extent
 from bridge.translation.facts import actor_section, detail_section
 from bridge.translation.identifiers import milliseconds
+from bridge.translation.query import KEYS, Term, equals
 from bridge.translation.record import Event
-from bridge.translation.schema import NOT_OPERATION, NOT_SUCCESS
-from bridge.translation.vocabulary import LOG_READ, OPERATION, OUTCOMES, SUCCESS, TYPES
+from bridge.translation.vocabulary import LOG_READ
 
 PAGE = 1000
 """Events fetched at a time while exporting."""
@@ -47,7 +48,7 @@ class LoggedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What to find; an empty member filters nothing. Times are Unix milliseconds, both ends included.
+    """A query of one value a key; an empty member filters nothing. Times are Unix milliseconds, both ends included.
 
     ``text`` is searched in statement texts, ASCII letters in either case. ``before`` and ``after`` are sequence numbers
     (excluded), for paging.
@@ -69,10 +70,12 @@ class Filters:
     after: int | None = None
 
     def __post_init__(self) -> None:
-        if self.type and self.type not in TYPES:
-            raise ValueError(f"unknown event type {self.type!r}; one of {', '.join(TYPES)}")
-        if self.outcome and self.outcome not in OUTCOMES:
-            raise ValueError(f"unknown outcome {self.outcome!r}; one of {', '.join(filter(None, OUTCOMES))}")
+        self.terms  # noqa: B018 - a type or outcome that does not exist is an error at once
+
+    @property
+    def terms(self) -> tuple[Term, ...]:
+        members = {one.name: getattr(self, one.name) for one in fields(self) if one.name in KEYS}
+        return tuple(equals(members))
 
     def described(self) -> dict[str, str | int]:
         """The members that filter, for the record of the read."""
@@ -100,16 +103,35 @@ class Suspect:
     certain: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``events`` of the log as it was at ``extent``; ``more``: the limit left some out."""
+
+    events: list[LoggedEvent]
+    more: bool
+    extent: Extent
+
+
 class LogReader:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def in_thread_find(self, filters: Filters, limit: int = 100, *, oldest_first: bool = False) -> list[LoggedEvent]:
+    def in_thread_extent(self) -> Extent:
+        with reading(self._engine) as connection:
+            return extent(connection)
+
+    def in_thread_answer(self, selection: Selection, limit: int = 100, *, oldest_first: bool = False) -> Answer:
+        """As ``in_thread_find``, with what the answer was given from."""
+        with reading(self._engine) as connection:
+            events = _find(connection, selection, limit + 1, oldest_first)
+            return Answer(events[:limit], len(events) > limit, extent(connection))
+
+    def in_thread_find(
+        self, selection: Selection, limit: int = 100, *, oldest_first: bool = False
+    ) -> list[LoggedEvent]:
         """By sequence number, newest first unless asked otherwise. Raises StorageError."""
-        condition, parameters = _condition(filters)
-        order = "ASC" if oldest_first else "DESC"
-        sql = f"SELECT {_COLUMNS} FROM event WHERE {condition} ORDER BY seq {order} LIMIT ?"
-        return self._read(sql, (*parameters, limit))
+        with reading(self._engine) as connection:
+            return _find(connection, selection, limit, oldest_first)
 
     def in_thread_session(self, session: str) -> list[LoggedEvent]:
         """All events of a session in the order in which they happened."""
@@ -142,31 +164,42 @@ class LogReader:
         suspects = [_suspect(row, pid, client_port) for row in rows]
         return [suspect for suspect in suspects if suspect.certain] or suspects
 
-    def in_thread_span(self, filters: Filters) -> tuple[int, int, int]:
+    def in_thread_span(self, selection: Selection) -> tuple[int, int, int]:
         """How many events agree, and the first and last sequence number (0 when none)."""
-        condition, parameters = _condition(filters)
-        sql = f"SELECT count(*), coalesce(min(seq), 0), coalesce(max(seq), 0) FROM event WHERE {condition}"
+        where, parameters = condition(selection)
+        sql = f"SELECT count(*), coalesce(min(seq), 0), coalesce(max(seq), 0) FROM event WHERE {where}"
         with reading(self._engine) as connection:
             count, first, last = connection.exec_driver_sql(sql, parameters).one()
         return int(count), int(first), int(last)
 
-    def in_thread_pages(self, filters: Filters, last: int) -> Iterator[list[LoggedEvent]]:
+    def in_thread_pages(self, selection: Selection, last: int) -> Iterator[list[LoggedEvent]]:
         """All that agree up to sequence number ``last``, oldest first; each page is a transaction of its own."""
-        condition, parameters = _condition(filters)
+        where, parameters = condition(selection)
         position = 0
-        sql = f"SELECT {_COLUMNS} FROM event WHERE {condition} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+        sql = f"SELECT {_COLUMNS} FROM event WHERE {where} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
         while page := self._read(sql, (*parameters, position, last, PAGE)):
             yield page
             position = page[-1].seq
 
     def _read(self, sql: str, parameters: Sequence[Any]) -> list[LoggedEvent]:
         with reading(self._engine) as connection:
-            return [LoggedEvent(seq, body) for seq, body in connection.exec_driver_sql(sql, tuple(parameters))]
+            return _events(connection, sql, parameters)
 
 
-def read_event(actor: str, query: str, filters: Filters, count: int, *, via: str = "cli") -> Event:
+def _find(connection: Connection, selection: Selection, limit: int, oldest_first: bool) -> list[LoggedEvent]:
+    where, parameters = condition(selection)
+    order = "ASC" if oldest_first else "DESC"
+    sql = f"SELECT {_COLUMNS} FROM event WHERE {where} ORDER BY seq {order} LIMIT ?"
+    return _events(connection, sql, (*parameters, limit))
+
+
+def _events(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[LoggedEvent]:
+    return [LoggedEvent(seq, body) for seq, body in connection.exec_driver_sql(sql, tuple(parameters))]
+
+
+def read_event(actor: str, query: str, selection: Selection, count: int, *, via: str = "cli") -> Event:
     """The event that says that ``actor`` read ``count`` events by ``query`` ("list", "show", "who", "export")."""
-    detail = detail_section(query=query, filters=filters.described(), count=count)
+    detail = detail_section(query=query, filters=selection.described(), count=count)
     return Event(LOG_READ, sections={"actor": actor_section(kind="person", id=actor, via=via), "detail": detail})
 
 
@@ -175,37 +208,3 @@ def _suspect(row: Any, pid: int, client_port: int) -> Suspect:
     certain = bool((pid and backend == pid) or (client_port and port == client_port))
     session, agent, owner, system, account, opened, closed, outcome = row[:8]
     return Suspect(session, agent, owner, system, account, opened, closed, outcome, backend, port, certain)
-
-
-def _condition(filters: Filters) -> tuple[str, tuple[Any, ...]]:
-    parts = ["1"]
-    parameters: list[Any] = []
-
-    def add(sql: str, *values: Any) -> None:
-        parts.append(sql)
-        parameters.extend(values)
-
-    for name in ("agent", "owner", "system", "account", "outcome", "type", "action", "session"):
-        if value := getattr(filters, name):
-            add(f"{name} = ?", value)
-    if filters.type and filters.type != OPERATION:
-        parts.append(NOT_OPERATION)
-    if filters.outcome and filters.outcome != SUCCESS:
-        parts.append(NOT_SUCCESS)
-    if filters.label:
-        add("labels LIKE ? ESCAPE '\\'", f"%|{_escaped(filters.label)}|%")
-    for sql, number in (("ts >= ?", filters.since), ("ts <= ?", filters.until)):
-        if number is not None:
-            add(sql, number)
-    for sql, number in (("seq < ?", filters.before), ("seq > ?", filters.after)):
-        if number is not None:
-            add(sql, number)
-    if filters.text:
-        # The whole body first: its JSON escapes are the same, and most bodies need not be parsed then.
-        add("body LIKE ? ESCAPE '\\'", f"%{_escaped(quoted(filters.text)[1:-1])}%")
-        add("json_extract(body, '$.action.text') LIKE ? ESCAPE '\\'", f"%{_escaped(clean(filters.text))}%")
-    return " AND ".join(parts), tuple(parameters)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -157,9 +157,9 @@ def test_log_who_leads_from_a_connection_to_its_agent(bridge: Bridge, postgres: 
         ((port,),) = postgres.ask("select client_port from pg_stat_activity where pid = %s", second.info.backend_pid)
         assert f"[{pid}]" in postgres.log.read_text()
         now = ("--system", "warehouse", "--account", "svc_writer", "--at", "now")
-        (found,) = bridge.cli_json("log", "who", *now, "--pid", str(pid))
+        (found,) = bridge.cli_json("log", "who", *now, "--pid", str(pid))["sessions"]
         assert (found["agent"], found["owner"], found["certain"]) == (one, "payments", True)
-        (found,) = bridge.cli_json("log", "who", *now, "--client-port", str(port))
+        (found,) = bridge.cli_json("log", "who", *now, "--client-port", str(port))["sessions"]
         assert (found["agent"], found["session"]) == (two, bridge.session_of(second))
         first.execute("delete from t where id = 4711")
 
@@ -170,11 +170,17 @@ def test_the_log_on_the_command_line(bridge: Bridge, reader: str) -> None:
         session = bridge.session_of(connection)
         connection.execute("select 1 as cli_marker")
     bridge.session_events(session, closed=True)
-    events = bridge.cli_json("log", "list", "--text", "cli_marker", "--label", "pii", "--agent", "reader-1")
+    answer = bridge.cli_json("log", "list", "--text", "cli_marker", "--label", "pii", "--agent", "reader-1")
+    events = answer["events"]
+    assert (answer["count"], answer["more"]) == (len(events), False)
+    assert answer["first"] <= answer["last"] <= answer["log"]["last"]
+    asked = bridge.cli_json("log", "list", 'text:"CLI_marker"', "label:pii", "agent:reader-*", "-outcome:denied")
+    assert asked["events"] == events
+    assert "did you mean agent?" in bridge.cli("log", "list", "agnet:reader-1", status=1)
     assert {event["corr"]["session"] for event in events} == {session}
     phases = sorted(event["phase"] for event in events)
     assert phases in (["complete"], ["intent", "outcome"]), "one statement: one event, or two if its answer took 20 ms"
-    types = [e["type"] for e in bridge.cli_json("log", "show", session)]
+    types = [e["type"] for e in bridge.cli_json("log", "show", session)["events"]]
     assert types == ["session.open", "session.established", *["operation"] * len(events), "session.close"]
     exported = bridge.cli("log", "export", "--session", session, "--format", "jsonl")
     assert exported.count('"type":"operation"') == len(events)

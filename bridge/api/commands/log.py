@@ -8,30 +8,26 @@ from typing import Any
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
 from bridge.translation.describe import describe
-from bridge.translation.reading import Filters, LoggedEvent
+from bridge.translation.query import Query, QueryError, equals, merged, parse
+from bridge.translation.reading import MAX_SESSION_EVENTS, Answer, Filters, LoggedEvent
 from bridge.translation.vocabulary import SESSION_RECORDING
 
 MAX_EVENTS = 10_000
 """Events in one answer; more is what ``log export`` is for."""
 
 
-def filters(
-    agent: str, owner: str, system: str, account: str, label: str, outcome: str, type: str, action: str, session: str,
-    text: str, since: int | None, until: int | None,
-) -> Filters:  # fmt: skip
-    """Raises CommandFailed for a type or outcome that does not exist."""
+def selection(query: str, now: float, **members: Any) -> Query:
+    """The query, with what the options say in the same words. Raises CommandFailed."""
     try:
-        return Filters(
-            agent=agent, owner=owner, system=system, account=account, label=label, outcome=outcome, type=type,
-            action=action, session=session, text=text, since=since, until=until,
-        )  # fmt: skip
-    except ValueError as error:
-        raise CommandFailed(str(error)) from None
+        return Query(tuple(merged((*parse(query, now).terms, *equals(members)))))
+    except QueryError as error:
+        raise CommandFailed(str(error), field="query" if error.position else "") from None
 
 
 def list_events(
     services: Services,
     actor: Actor,
+    query: str = "",
     agent: str = "",
     owner: str = "",
     system: str = "",
@@ -46,27 +42,44 @@ def list_events(
     until: int | None = None,
     limit: int = 100,
     oldest_first: bool = False,
-) -> list[dict[str, Any]]:
-    """Events as they stand in the log, each with ``sentence``; times are Unix milliseconds."""
+) -> dict[str, Any]:
+    """``events`` as they stand in the log, each with ``sentence``; times are Unix milliseconds. See ``answer``."""
     if not 1 <= limit <= MAX_EVENTS:
         raise CommandFailed(f"limit is 1 to {MAX_EVENTS}", field="limit")
-    wanted = filters(
-        agent, owner, system, account, label, outcome, type, action, session, text, since, until
+    wanted = selection(
+        query, services.now(), agent=agent, owner=owner, system=system, account=account, label=label, outcome=outcome,
+        type=type, action=action, session=session, text=text, since=since, until=until,
     )  # fmt: skip
-    events = services.reader.in_thread_find(wanted, limit, oldest_first=oldest_first)
-    services.read(actor, "log.list", wanted, len(events))
-    return [_told(event) for event in events]
+    found = services.reader.in_thread_answer(wanted, limit, oldest_first=oldest_first)
+    services.read(actor, "log.list", wanted, len(found.events))
+    return answer(str(wanted), found)
 
 
-def show(services: Services, actor: Actor, session: str) -> list[dict[str, Any]]:
-    """All events of a session, a refusal's reference, or one event id, in order."""
+def answer(query: str, found: Answer) -> dict[str, Any]:
+    """What every answer from the log says beside its events: how many, from which sequence number to which, whether
+    there are ``more``, and in ``log`` what it was given from."""
+    seqs = [event.seq for event in found.events]
+    return {
+        "query": query,
+        "count": len(seqs),
+        "more": found.more,
+        "first": min(seqs, default=0),
+        "last": max(seqs, default=0),
+        "log": found.extent.plain(),
+        "events": [_told(event) for event in found.events],
+    }
+
+
+def show(services: Services, actor: Actor, session: str) -> dict[str, Any]:
+    """All events of a session, a refusal's reference, or one event id, in order. See ``answer``."""
+    extent = services.reader.in_thread_extent()
     events = services.reader.in_thread_session(session) if session else []
     if not events:
         events = _one(services, session)
     services.read(actor, "log.show", Filters(session=session), len(events))
     if not events:
         raise CommandFailed(f"nothing in the log under {session}", status=404, field="session")
-    return [_told(event) for event in events]
+    return answer(session, Answer(events, len(events) >= MAX_SESSION_EVENTS, extent))
 
 
 def _one(services: Services, id: str) -> list[LoggedEvent]:
@@ -86,11 +99,12 @@ def who(
     pid: int = 0,
     client_port: int = 0,
     window: int = 2000,
-) -> list[dict[str, Any]]:
-    """Which agents' sessions were open as ``account`` at a time (Unix milliseconds, give or take ``window``)."""
+) -> dict[str, Any]:
+    """``sessions`` of agents that were open as ``account`` at a time (Unix milliseconds, give or take ``window``)."""
+    extent = services.reader.in_thread_extent()
     suspects = services.reader.in_thread_who(system, account, at, pid=pid, client_port=client_port, window=window)
     services.read(actor, "log.who", Filters(system=system, account=account, since=at, until=at), len(suspects))
-    return [asdict(suspect) for suspect in suspects]
+    return {"count": len(suspects), "log": extent.plain(), "sessions": [asdict(suspect) for suspect in suspects]}
 
 
 def played(services: Services, actor: Actor, session: str) -> dict[str, Any]:
@@ -100,13 +114,9 @@ def played(services: Services, actor: Actor, session: str) -> dict[str, Any]:
     return {"recorded": True}
 
 
-def exported(services: Services, actor: Actor, filters: dict[str, Any], count: int, format: str) -> dict[str, Any]:
+def exported(services: Services, actor: Actor, query: str, count: int, format: str) -> dict[str, Any]:
     """Records an export that the command line is about to write from the database itself."""
-    try:
-        wanted = Filters(**filters)
-    except (TypeError, ValueError) as error:
-        raise CommandFailed(str(error)) from None
-    services.read(actor, f"log.export {format}", wanted, count)
+    services.read(actor, f"log.export {format}", selection(query, services.now()), count)
     return {"recorded": True}
 
 

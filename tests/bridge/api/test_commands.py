@@ -40,7 +40,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "log.list": {},
     "log.show": {"session": "ses_1"},
     "log.who": {"system": "orders", "account": "svc", "at": 1},
-    "log.exported": {"filters": {"agent": "deploy-7", "since": 5}, "count": 3, "format": "csv"},
+    "log.exported": {"query": "agent:deploy-7", "count": 3, "format": "csv"},
     "log.played": {"session": "ses_1"},
     "session.list": {},
     "session.show": {"session": "ses_1"},
@@ -206,6 +206,33 @@ def test_reading_the_log_is_recorded_before_the_answer(filled: Any, name: str) -
     assert event["actor"]["id"] == "anna"
     filled.down = True
     assert failure(filled, name, GOOD[name]).status == 503
+
+
+def test_a_query_and_options_are_one_query(filled: Any) -> None:
+    both = {
+        "query": "agent:deploy-* type:registry.change -type:log.read",
+        "owner": "payments",
+        "since": 0,
+        "oldest_first": True,
+    }
+    answer = call(filled.services, ANNA, "log.list", both)
+    assert (
+        answer["query"]
+        == "agent:deploy-* type:registry.change -type:log.read owner:payments since:1970-01-01T00:00:00.000Z"
+    )
+    assert {event["change"]["subject"] for event in answer["events"]} == {"deploy-7"}
+    assert "log.read" not in {event["type"] for event in answer["events"]}
+    assert (answer["count"], answer["more"]) == (len(answer["events"]), False)
+    assert answer["first"] == answer["events"][0]["seq"] < answer["last"] <= answer["log"]["last"]
+    assert filled.events("log.read")[-1]["detail"]["filters"] == {"query": answer["query"]}
+
+
+def test_what_is_not_a_query_is_told_with_its_place(filled: Any) -> None:
+    failed = failure(filled, "log.list", {"query": "agent:a agnet:b"})
+    assert (failed.status, failed.field) == (400, "query")
+    assert "position 9 of the query: no key 'agnet', did you mean agent?" in str(failed)
+    assert "one of read, write, admin" in str(failure(filled, "log.list", {"action": "x"}))
+    assert "since is given twice" in str(failure(filled, "log.list", {"query": "since:1h", "since": 5}))
 
 
 @pytest.mark.parametrize("id", ["ses_unknown", "nonsense", "", "01ARZ3NDEKTSV4RRFFQ69G5FAV"])

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from bridge.api.failure import CommandFailed
 from bridge.cli import main
-from bridge.cli.times import seconds, unix_ms
+from bridge.moments import seconds, unix_ms
 
 
 class Bridge:
@@ -204,11 +204,33 @@ def test_a_logged_statement_cannot_steer_the_terminal(bridge: Bridge, run: Run) 
         "ts": "2026-11-25T14:00:00.000Z", "sentence": "ran \x1b[2J",
         "action": {"text": "select '\x1b]0;x\x07\u202e'\n"},
     }  # fmt: skip
-    bridge.answers["log.list"] = [event]
+    bridge.answers["log.list"] = _answer([event])
     result = run("log", "list", "--details")
     assert not set(result.stdout) & {"\x1b", "\x07", "\u202e"}
     assert "\\x1b[2J" in result.stdout
-    assert json.loads(run("log", "list", "--json").stdout) == [event]
+    assert json.loads(run("log", "list", "--json").stdout)["events"] == [event]
+
+
+def _answer(events: list[dict[str, Any]], **changed: Any) -> dict[str, Any]:
+    log = {"first": 1, "last": 90}
+    return {"query": "", "count": len(events), "more": False, "first": 3, "last": 7, "log": log, "events": events,
+            **changed}  # fmt: skip
+
+
+def test_a_query_may_stand_in_one_argument_or_several_and_before_options(bridge: Bridge, run: Run) -> None:
+    bridge.answers["log.list"] = _answer([])
+    for arguments in (["agent:a -outcome:denied"], ["agent:a", "-outcome:denied"], ["-outcome:denied", "agent:a"]):
+        run("log", "list", *arguments, "--limit", "3")
+        name, asked = bridge.asked.pop()
+        assert (name, set(asked["query"].split()), asked["limit"]) == ("log.list", {"agent:a", "-outcome:denied"}, 3)
+
+
+def test_an_answer_says_what_it_was_given_from(bridge: Bridge, run: Run) -> None:
+    bridge.answers["log.list"] = _answer([{"ts": "2026-11-25T14:00:00.000Z", "sentence": "s"}], more=True)
+    said = run("log", "list").stderr
+    assert said == "1 event, sequence numbers 3 to 7; there are more (--limit); from a log of 90 events\n"
+    bridge.answers["log.list"] = _answer([])
+    assert run("log", "list").stderr == "no events; from a log of 90 events\n"
 
 
 def test_doctor_ends_with_1_on_a_problem(bridge: Bridge, run: Run) -> None:

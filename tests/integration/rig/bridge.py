@@ -146,7 +146,7 @@ class Bridge:
 
     def events(self, **filters: Any) -> list[dict[str, Any]]:
         """Oldest first."""
-        found: list[dict[str, Any]] = self.call("log.list", limit=10_000, oldest_first=True, **filters)
+        found: list[dict[str, Any]] = self.call("log.list", limit=10_000, oldest_first=True, **filters)["events"]
         return found
 
     def session_events(self, session: str, *, closed: bool = False) -> list[dict[str, Any]]:
@@ -162,7 +162,7 @@ class Bridge:
 
     def refusal(self, reference: str) -> dict[str, Any]:
         """The event that a client's reference leads to."""
-        events: list[dict[str, Any]] = self.call("log.show", session=reference)
+        events: list[dict[str, Any]] = self.call("log.show", session=reference)["events"]
         assert events, f"nothing under {reference}"
         return events[0]
 

@@ -1,0 +1,123 @@
+"""A query as the WHERE of a statement on ``event``.
+
+What an index column holds is compared there; the rest is read out of the body, whose text is searched first, because
+most bodies need not be parsed then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from bridge.translation.canonical import clean, quoted
+from bridge.translation.query import Pattern, Term, Value
+from bridge.translation.schema import NOT_OPERATION, NOT_SUCCESS
+from bridge.translation.vocabulary import OPERATION, SUCCESS
+
+Sql = tuple[str, tuple[Any, ...]]
+
+COLUMNS = frozenset({"agent", "owner", "system", "account", "outcome", "type", "phase", "action", "session"})
+
+_MEMBERS = {
+    "reason": ("json_extract(body, '$.reason')",),
+    "verb": ("json_extract(body, '$.action.verb')",),
+    "person": (
+        "json_extract(body, '$.delegation.subject.sub')",
+        "CASE json_extract(body, '$.actor.kind') WHEN 'person' THEN json_extract(body, '$.actor.id') END",
+    ),
+}
+_LISTS = {"object": "$.action.objects", "grant": "$.decision.rules"}
+
+
+class Selection(Protocol):
+    """``Query`` and ``Filters``."""
+
+    @property
+    def terms(self) -> tuple[Term, ...]: ...
+    @property
+    def before(self) -> int | None: ...
+    @property
+    def after(self) -> int | None: ...
+    def described(self) -> dict[str, str | int]: ...
+
+
+def condition(selection: Selection) -> Sql:
+    """The condition and its parameters."""
+    parts = [_term(term) for term in selection.terms]
+    parts += [(sql, ()) for sql in _partial_indexes(selection.terms)]
+    for sql, number in (("seq < ?", selection.before), ("seq > ?", selection.after)):
+        if number is not None:
+            parts.append((sql, (number,)))
+    return _joined("AND", parts or [("1", ())])
+
+
+def _partial_indexes(terms: Iterable[Term]) -> list[str]:
+    """The conditions of partial indexes that follow from the terms: SQLite uses them when they stand there."""
+    found = []
+    for term in terms:
+        if term.key == "type" and term.negated == (OPERATION in term.values):
+            found.append(NOT_OPERATION)
+        if term.key == "outcome" and not term.negated and SUCCESS not in term.values:
+            found.append(NOT_SUCCESS)
+    return found
+
+
+def _term(term: Term) -> Sql:
+    if term.key == "since":
+        return "ts >= ?", term.values
+    if term.key == "until":
+        return "ts <= ?", term.values
+    exact = tuple(value for value in term.values if isinstance(value, str))
+    if term.key in COLUMNS and len(exact) == len(term.values) > 1:
+        sql: Sql = (f"{term.key} IN ({', '.join('?' * len(exact))})", tuple(map(clean, exact)))
+    else:
+        sql = _joined("OR", [_one(term.key, value) for value in term.values])
+    return (f"NOT ({sql[0]})", sql[1]) if term.negated else sql
+
+
+def _one(key: str, value: Value) -> Sql:
+    if key in COLUMNS:
+        return _equal(key, value)
+    if key == "label":
+        return "instr(labels, ?) > 0", (f"|{clean(str(value))}|",)
+    if key == "text":
+        return _text(str(value))
+    if key in _LISTS:
+        found, parameters = _equal("value", value)
+        sql = f"EXISTS (SELECT 1 FROM json_each(body, '{_LISTS[key]}') WHERE {found})"
+    else:
+        members = [_equal(member, value) for member in _MEMBERS[key]]
+        found, parameters = _joined("OR", members)
+        sql = f"ifnull({found}, 0)" if len(members) == 1 else f"({' OR '.join(f'ifnull({m}, 0)' for m, _ in members)})"
+    if isinstance(value, Pattern):
+        return sql, parameters
+    return f"(instr(body, ?) > 0 AND {sql})", (quoted(str(value)), *parameters)
+
+
+def _equal(column: str, value: Value) -> Sql:
+    if isinstance(value, Pattern):
+        return f"{column} GLOB ?", (_glob(value),)
+    return f"{column} = ?", (clean(str(value)),)
+
+
+def _glob(pattern: Pattern) -> str:
+    return clean(pattern.text).replace("[", "[[]").replace("?", "[?]")
+
+
+def _text(value: str) -> Sql:
+    body = f"%{_escaped(quoted(value)[1:-1])}%"
+    text = f"%{_escaped(clean(value))}%"
+    return (
+        "(body LIKE ? ESCAPE '\\' AND ifnull(json_extract(body, '$.action.text') LIKE ? ESCAPE '\\', 0))",
+        (body, text),
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _joined(word: str, parts: list[Sql]) -> Sql:
+    if len(parts) == 1:
+        return parts[0]
+    return f"({f' {word} '.join(sql for sql, _ in parts)})", tuple(one for _, values in parts for one in values)
