@@ -109,7 +109,10 @@ def who(config: Path, as_json: bool, window: int, **given: Any) -> None:
 @command("idbridge log export label:finance since:2026-11-01 --format jsonl --output november.jsonl", cls=AskingCommand)
 @click.argument("query", nargs=-1)
 @filtered
-@click.option("--format", "format", type=click.Choice(["jsonl", "csv"]), default="jsonl", show_default=True)
+@click.option(
+    "--format", "format", type=click.Choice(["jsonl", "csv", "ocsf", "cef", "syslog"]), default="jsonl",
+    show_default=True, help="jsonl has the exact events; ocsf is OCSF 1.8.0, syslog RFC 5424.",
+)  # fmt: skip
 @click.option(
     "--output", type=click.Path(path_type=Path, dir_okay=False, writable=True), help="A file; default stdout."
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
+from bridge.translation.parts import Fields
+from bridge.translation.parts import part as _part
 from bridge.translation.vocabulary import (
     ABORTED,
     ALARM,
@@ -34,8 +35,6 @@ from bridge.translation.vocabulary import (
     UNKNOWN,
 )
 
-Fields = Mapping[str, Any]
-
 _VERBS = {
     SUCCESS: "ran",
     FAILURE: "tried",
@@ -59,11 +58,6 @@ def describe(body: Fields) -> str:
     """``body`` is a decoded event (``LoggedEvent.fields``)."""
     words = _WORDS.get(str(body.get("type", "")), _other)
     return words(body)
-
-
-def _part(body: Fields, name: str) -> Fields:
-    part = body.get(name)
-    return part if isinstance(part, Mapping) else {}
 
 
 def _who(body: Fields) -> str:
@@ -93,7 +87,7 @@ def _operation(body: Fields) -> str:
     action, result = _part(body, "action"), _part(body, "result")
     verb = str(action.get("verb", "an operation"))
     name = verb.split(".", 1)[-1].upper()
-    what = f"{'an' if name[0] in 'AEIOU' else 'a'} {name}"
+    what = f"{'an' if name.startswith(tuple('AEIOU')) else 'a'} {name}"
     did = "is about to run" if body.get("phase") == INTENT else _VERBS.get(str(body.get("outcome")), "asked for")
     objects = f" of {', '.join(action['objects'])}" if action.get("objects") else ""
     return f"{_who(body)} {did} {what}{objects} on {_where(body)}{_result(body, result)}"

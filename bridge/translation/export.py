@@ -1,6 +1,6 @@
-"""Events as JSON lines or CSV, with facts by which completeness can be checked.
+"""Events in a format of ``formats`` or as CSV, with facts by which completeness can be checked.
 
-JSON lines are the exact bodies. CSV repeats the fields people sort by, and the body in the last column; a value that a
+CSV repeats the fields people sort by, and the body in the last column; a value that a
 spreadsheet would take for a formula gets an apostrophe.
 """
 
@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from bridge.translation.conditions import Selection
+from bridge.translation.formats import LINES
 from bridge.translation.reading import LoggedEvent, LogReader
 
-FORMATS = ("jsonl", "csv")
+FORMATS = (*LINES, "csv")
 
 COLUMNS = (
     "seq", "ts", "type", "phase", "outcome", "reason", "session", "agent", "owner", "system", "account", "verb", "kind",
@@ -40,13 +41,13 @@ def in_thread_export(reader: LogReader, selection: Selection, format: str) -> Ex
         raise ValueError(f"unknown format {format!r}; one of {', '.join(FORMATS)}")
     count, first, last = reader.in_thread_span(selection)
     pages = reader.in_thread_pages(selection, last)
-    return Export(count, first, last, _csv(pages) if format == "csv" else _jsonl(pages))
+    return Export(count, first, last, _csv(pages) if format == "csv" else _lines(pages, LINES[format]))
 
 
-def _jsonl(pages: Iterator[list[LoggedEvent]]) -> Iterator[str]:
+def _lines(pages: Iterator[list[LoggedEvent]], line: Callable[[LoggedEvent], str]) -> Iterator[str]:
     for page in pages:
         for event in page:
-            yield event.body + "\n"
+            yield line(event) + "\n"
 
 
 def _csv(pages: Iterator[list[LoggedEvent]]) -> Iterator[str]:

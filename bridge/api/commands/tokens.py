@@ -33,7 +33,9 @@ def issue(
     token_id = services.new_token_id()
     detail = facts.detail_section(jti=token_id, aud=audience, expires_at=int(now) + ttl)
     index = IndexKeys(agent=agent, owner=known.owner.id, system=system or "")
-    services.write(Event(TOKEN_ISSUE, sections={"actor": actor.section(), "detail": detail}, index=index))
+    whose = facts.agent_section(id=agent, name=known.name, owner=known.owner.id)
+    sections = {"actor": actor.section(), "agent": whose, "detail": detail}
+    services.write(Event(TOKEN_ISSUE, sections=sections, index=index))
     token = services.issuer.mint(agent, audiences=[audience], ttl=ttl, now=now, jti=token_id)
     return {"agent": agent, "token": token, "audience": audience, "expires": int(now) + ttl, "token_id": token_id}
 
