@@ -8,19 +8,21 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `rig`: --import-mode=importlib adds nothing itself
 
+from rig import ds389 as ds389_rig
+from rig import samba as samba_rig
+from rig import slapd as slapd_rig
 from rig.bridge import Bridge
 from rig.certificates import Authority
+from rig.directory import Directory
 from rig.mariadb import MariaDB, available, shop_document, shop_environment
 from rig.place import Place, free_port
 from rig.postgres import Server, binaries
-from rig.slapd import Slapd
-from rig.slapd import available as slapd_available
 from rig.ssh_clients import Client, hosts_document, hosts_environment
 from rig.sshd import LEGACY, Account, Sshd
 from rig.sshd import available as sshd_available
@@ -286,10 +288,32 @@ def auditor(gate: Bridge) -> Client:
 
 
 @pytest.fixture(scope="session")
-def slapd(place: Place, authority: Authority) -> Iterator[Slapd]:
-    if not slapd_available():
+def slapd(place: Place, authority: Authority) -> Iterator[slapd_rig.Slapd]:
+    if not slapd_rig.available():
         pytest.skip("no OpenLDAP server here")
-    server = Slapd(place, authority)
-    server.create()
-    yield server
-    server.stop()
+    yield from running(slapd_rig.Slapd(place, authority))
+
+
+@pytest.fixture(scope="session")
+def ds389(place: Place, authority: Authority) -> Iterator[ds389_rig.DS389]:
+    if not ds389_rig.available():
+        pytest.skip("no 389 Directory Server here")
+    yield from running(ds389_rig.DS389(place, authority))
+
+
+@pytest.fixture(scope="session")
+def samba(place: Place, authority: Authority) -> Iterator[samba_rig.Samba]:
+    if not samba_rig.available():
+        pytest.skip("a Samba domain controller needs root")
+    yield from running(samba_rig.Samba(place, authority))
+
+
+SomeDirectory = TypeVar("SomeDirectory", bound=Directory)
+
+
+def running(server: SomeDirectory) -> Iterator[SomeDirectory]:
+    try:
+        server.create()
+        yield server
+    finally:
+        server.stop()

@@ -33,12 +33,10 @@ class Authority:
         ca.chmod(0o644)
         return cls(ca, key, certificate)
 
-    def issue(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Certificate and key files for 127.0.0.1 and localhost."""
+    def issue(self, folder: Path, name: str, host: str = "127.0.0.1") -> tuple[Path, Path]:
+        """Certificate and key files for ``host``, an address, and localhost."""
         key = ec.generate_private_key(ec.SECP256R1())
-        names = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        )
+        names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(host))])
         certificate = _signed(
             _name(name), key, self.certificate.subject, self.key, x509.BasicConstraints(False, None), names
         )
