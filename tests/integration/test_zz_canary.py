@@ -13,6 +13,7 @@ from rig.bridge import Bridge
 from rig.place import Place
 
 SHORTEST = 12  # bytes of a needle; shorter ones would be found by chance
+TABLES = ("pg/data", "mariadb/data", "slapd/data", "ds389/db", "ds389/nss", "samba/private", "samba/state")
 
 
 def spellings(secret: bytes) -> set[bytes]:
@@ -42,9 +43,9 @@ def key_material(path: Path) -> Iterator[bytes]:
 
 
 def searched(folder: Path, leave_out: set[Path]) -> list[Path]:
-    """All files of the run but the key files, and the legacy server's own tables, which are not the bridge's doing."""
+    """All files of the run but the key files, and the legacy servers' own tables, which are not the bridge's doing."""
     files = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
-    tables = {folder / "pg" / "data", folder / "mariadb" / "data"}
+    tables = {folder / name for name in TABLES}
     return [path for path in files if path not in leave_out and not tables.intersection(path.parents)]
 
 

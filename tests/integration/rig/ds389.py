@@ -16,7 +16,7 @@ from rig.place import Place
 ACCOUNTS = ("svc_reader", "svc_writer")
 
 TEMPLATES = Path("/usr/share/dirsrv/data")
-FOLDERS = ("lock", "tmp", "config", "ldif", "bak", "run", "inst", "log", "db")
+FOLDERS = ("lock", "tmp", "config", "ldif", "bak", "run", "inst", "log", "db", "nss")
 
 RIGHTS = [
     '(targetattr != "userPassword")(version 3.0; acl "all read"; allow (read, search, compare) userdn = "ldap:///all";)',
@@ -46,7 +46,7 @@ class DS389(Directory):
         (config / "dse.ldif").write_text(self._settings())
         shutil.copy("/etc/dirsrv/config/slapd-collations.conf", config)
         shutil.copy("/etc/dirsrv/config/certmap.conf", config)
-        self._place_certificate(config)
+        self._place_certificate()
         ldif = self.folder / "ldif" / "entries.ldif"
         ldif.write_text("".join(tree(self.passwords, {}, aci=RIGHTS)))
         self._give_away()
@@ -66,7 +66,8 @@ class DS389(Directory):
         }  # fmt: skip
         values = {
             **{f"{name}_dir": str(self.folder / name) for name in FOLDERS},
-            "cert_dir": config, "schema_dir": f"{config}/schema", "db_home_dir": str(self.folder / "db"),
+            "cert_dir": str(self.folder / "nss"), "schema_dir": f"{config}/schema",
+            "db_home_dir": str(self.folder / "db"),
             "ds_port": "\n".join([str(self.port), *(f"{name}: {value}" for name, value in listening.items())]),
             "fqdn": "localhost", "ds_user": "nobody", "rootdn": self.administrator,
             "ds_passwd": hashed(self.admin_password), "ldapi_enabled": "off", "ldapi": str(self.folder / "run/ldapi"),
@@ -78,19 +79,18 @@ class DS389(Directory):
         text = re.sub("\n{3,}", "\n\n", text)
         return re.sub("%([a-z_]+)%", lambda found: values[found[1]], text)
 
-    def _place_certificate(self, config: Path) -> None:
+    def _place_certificate(self) -> None:
         """Into an NSS database without a password."""
         certificate, key = self._certificate()
-        bundle = self.folder / "server.p12"
+        bundle = self.folder / "nss" / "server.p12"
         private = serialization.load_pem_private_key(key.read_bytes(), None)
         public = x509.load_pem_x509_certificate(certificate.read_bytes())
         bundle.write_bytes(pkcs12.serialize_key_and_certificates(
             b"Server-Cert", private, public, [self.authority.certificate],
             serialization.BestAvailableEncryption(b"x"),
         ))  # fmt: skip
-        database = f"sql:{config}"
+        database = f"sql:{self.folder / 'nss'}"
         self._run("certutil", "-N", "-d", database, "--empty-password", as_user=False)
         self._run("pk12util", "-i", str(bundle), "-d", database, "-W", "x", "-K", "", as_user=False)
         self._run("certutil", "-A", "-d", database, "-n", "ca", "-t", "CT,,", "-a", "-i", str(self.authority.ca),
                   as_user=False)  # fmt: skip
-        self.place.secret_files |= {bundle, config / "key4.db"}

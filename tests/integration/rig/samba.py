@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shutil
-from pathlib import Path
 
 from rig.certificates import Authority
 from rig.directory import PATH, PEOPLE, Directory, found
@@ -111,12 +110,7 @@ class Samba(Directory):
         self._config.write_text(self._config.read_text() + SETTINGS + "".join(lines))
         for folder in ("run", "rpc", "wb"):
             (self.folder / folder).mkdir()
-        self.place.secret_files |= set(_files(private))
 
     def _command(self) -> list[str]:
         services = "--option=server services=ldap"
         return [found("samba"), "-F", "--no-process-group", "-M", "single", "-s", str(self._config), services]
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
