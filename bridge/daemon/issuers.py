@@ -11,9 +11,9 @@ from twisted.logger import Logger
 from bridge.adapter import BridgeError
 from bridge.config import Config, Issuer
 from bridge.daemon import conversion
+from bridge.https import https_agent
 from bridge.identity.agents import Directory
 from bridge.identity.certificates import CertificateSettings, verify_certificate
-from bridge.identity.fetching import https_agent
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.jwk import BadKeySet
 from bridge.identity.jwt import IssuerSettings, JWTVerifier

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from bridge.identity.fetching import Fetcher, FetchFailed, check_url
+from bridge.https import Fetcher, FetchFailed, check_url
 from bridge.identity.strict_json import NotStrictJSON, parse_object
 
 WELL_KNOWN = "/.well-known/openid-configuration"

@@ -20,8 +20,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.iweb import IAgent
 
+from bridge.https import Document, Fetcher
 from bridge.identity.discovery import locate_keys
-from bridge.identity.fetching import Document, Fetcher
 from bridge.identity.jwk import KeySet, parse_key_set
 from bridge.identity.settings import IssuerSettings
 

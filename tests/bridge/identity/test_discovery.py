@@ -23,8 +23,8 @@ from twisted.internet import (
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from bridge.https import MAX_DOCUMENT, Fetcher, FetchFailed, check_url, https_agent
 from bridge.identity.discovery import locate_keys
-from bridge.identity.fetching import MAX_DOCUMENT, Fetcher, FetchFailed, check_url, https_agent
 from bridge.identity.key_sets import RemoteKeys, remote_keys
 from bridge.identity.settings import IssuerSettings, KeyLocation
 

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from bridge.identity.fetching import Document, FetchFailed
+from bridge.https import Document, FetchFailed
 from bridge.identity.jwk import BadKeySet, parse_key_set
 from bridge.identity.jwt import JWTVerifier
 from bridge.identity.key_sets import KeySetChange, KeysUnavailable, RemoteKeys

@@ -1,14 +1,16 @@
-"""One small document over HTTPS, bounded in every way: time, size, scheme; no redirects, no decompression.
+"""One small request over HTTPS, bounded in every way: time, size, scheme; no redirects, no decompression.
 
-The agent is injected; ``https_agent`` makes one that trusts the system's authorities or only those of a file.
+What fetches keys, reads a vault or delivers to a sink asks through here. The agent is injected; ``https_agent`` makes
+one that trusts the system's authorities or only those of a file.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
@@ -17,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, ResponseDone
+from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, FileBodyProducer, ResponseDone
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
@@ -28,11 +30,11 @@ CONNECT_TIMEOUT = 5.0
 
 _MAX_AGE = re.compile(rb"(?:^|[\s,])max-age=(\d{1,9})(?:$|[\s,])")
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
-_HEADERS = {b"Accept": [b"application/json"], b"User-Agent": [b"identity-bridge"]}
+_HEADERS = {"Accept": "application/json", "User-Agent": "identity-bridge"}
 
 
 class FetchFailed(Exception):
-    """The document could not be had. The message says why, for ops."""
+    """There was no whole answer, or not the one that was needed. The message says why, for ops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Document:
 
     body: bytes
     max_age: int | None
+    status: int = 200
 
 
 def https_agent(reactor: Any, authorities: bytes | None = None) -> IAgent:
@@ -75,7 +78,7 @@ def check_url(url: str, *, http_loopback: bool = False) -> None:
 
 
 class Fetcher:
-    """GETs documents from one issuer."""
+    """Requests to one server: an issuer, a vault, a sink."""
 
     def __init__(
         self, agent: IAgent, clock: IReactorTime, *, http_loopback: bool = False, timeout: float = FETCH_TIMEOUT
@@ -85,21 +88,34 @@ class Fetcher:
         self._http_loopback = http_loopback
         self._timeout = timeout
 
-    def get(self, url: str) -> Awaitable[Document]:
-        """Fails with FetchFailed, also after the time limit, or with what the connection failed with."""
+    async def get(self, url: str) -> Document:
+        """The document, and nothing but status 200.
+
+        Fails with FetchFailed, also after the time limit, or with what the connection failed with.
+        """
+        document = await self.exchange("GET", url)
+        if document.status != 200:
+            raise FetchFailed(f"status {document.status}")
+        return document
+
+    def exchange(
+        self, method: str, url: str, headers: Mapping[str, str] = _HEADERS, body: bytes | None = None
+    ) -> Awaitable[Document]:
+        """Any answer, of whatever status. ``headers`` are added to our own. Fails as ``get`` does."""
         check_url(url, http_loopback=self._http_loopback)
-        return Deferred.fromCoroutine(self._get(url)).addTimeout(self._timeout, self._clock, self._late)
+        exchange = Deferred.fromCoroutine(self._exchange(method, url, {**_HEADERS, **headers}, body))
+        return exchange.addTimeout(self._timeout, self._clock, self._late)
 
     def _late(self, _: object, seconds: float) -> NoReturn:
         raise FetchFailed(f"no whole answer within {seconds:g} seconds")
 
-    async def _get(self, url: str) -> Document:
-        response = await self._agent.request(b"GET", url.encode("ascii"), Headers(_HEADERS), None)
-        body = _Body(wanted=response.code == 200)
-        response.deliverBody(body)  # type: ignore[no-untyped-call]
-        if response.code != 200:
-            raise FetchFailed(f"status {response.code}")
-        return Document(await body.done, _max_age(response))
+    async def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> Document:
+        fields = Headers({name: [value] for name, value in headers.items()})
+        producer = None if body is None else FileBodyProducer(BytesIO(body))  # type: ignore[no-untyped-call]
+        response = await self._agent.request(method.encode("ascii"), url.encode("ascii"), fields, producer)
+        collected = _Body()
+        response.deliverBody(collected)  # type: ignore[no-untyped-call]
+        return Document(await collected.done, _max_age(response), response.code)
 
 
 def _max_age(response: IResponse) -> int | None:
@@ -111,30 +127,24 @@ def _max_age(response: IResponse) -> int | None:
 
 
 class _Body(Protocol):
-    """Collects at most MAX_DOCUMENT bytes, then drops the connection; at once when it is not wanted."""
+    """Collects at most MAX_DOCUMENT bytes, then drops the connection."""
 
-    def __init__(self, *, wanted: bool) -> None:
-        self._wanted = wanted
+    def __init__(self) -> None:
         self.done: Deferred[bytes] = Deferred(lambda _: self._drop())
         self._parts: list[bytes] = []
         self._size = 0
 
-    def connectionMade(self) -> None:
-        if not self._wanted:
-            self._drop()
-
     def dataReceived(self, data: bytes) -> None:
-        if not self._wanted:
+        if self.done.called:
             return
         self._size += len(data)
         self._parts.append(data)
         if self._size > MAX_DOCUMENT:
-            self._wanted = False
             self.done.errback(FetchFailed(f"longer than {MAX_DOCUMENT} bytes"))
             self._drop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self.done.called or not self._wanted:
+        if self.done.called:
             return
         if reason.check(ResponseDone, PotentialDataLoss):  # type: ignore[no-untyped-call]
             self.done.callback(b"".join(self._parts))
