@@ -30,7 +30,7 @@ async def denied(admission: Admission, operation: Operation, text: str) -> Refus
 
 def survived(refused: Refused) -> Refused:
     """Only a refusal of one operation leaves the session alive; others are raised."""
-    if refused.reason is not Reason.ACTION_DENIED:
+    if refused.reason not in (Reason.ACTION_DENIED, Reason.QUOTA):
         raise refused
     return refused
 

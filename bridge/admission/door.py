@@ -35,12 +35,13 @@ from bridge.translation.log import LogUnavailable
 class TurnedAway(Exception):
     """Why admission stops. ``code`` is for the log; ``text`` replaces the usual words towards a known agent."""
 
-    def __init__(self, reason: Reason, code: str = "", detail: str = "", text: str = "") -> None:
+    def __init__(self, reason: Reason, code: str = "", detail: str = "", text: str = "", hint: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.code = code or reason.value
         self.detail = detail
         self.text = text
+        self.hint = hint
 
 
 @dataclass(slots=True)
@@ -93,6 +94,7 @@ class SystemDoor:
             decision = attempt.decision = self._decide(asked)
             account = self._account(decision, request)
             session = Session(self._core, self._system, self._client, request, agent, verified, decision, asked)
+            self._meter(session, asked)
             return await self._open(session, account)
         except TurnedAway as why:
             raise await self._refuse(attempt, why) from None
@@ -198,6 +200,16 @@ class SystemDoor:
             raise TurnedAway(Reason.UPSTREAM_UNAVAILABLE, "circuit-open", detail)
         return account
 
+    def _meter(self, session: Session, asked: Request) -> None:
+        core = self._core
+        meter = core.ledger.meter(asked.subject, core.policy.systems[self._system.name])
+        if meter is None:
+            return
+        reached = meter.open(core.now())
+        if reached is not None:
+            raise TurnedAway(Reason.QUOTA, reached.code, reached.detail, reached.text, reached.hint(core.now()))
+        session.meter = meter
+
     async def _open(self, session: Session, account: StaticAccount) -> Session:
         core, started = self._core, self._core.clock.seconds()
         core.live.add(session)  # before the first await: limits must count it, and a revocation must find it
@@ -206,6 +218,7 @@ class SystemDoor:
             await session.open()
         except LogUnavailable as failure:
             core.live.remove(session)
+            session.stop_metering()
             self.sessions.remove(session)
             raise TurnedAway(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
         opened = core.clock.seconds()
@@ -235,7 +248,7 @@ class SystemDoor:
         reference = new_id("ref_")
         text, hint = TEXTS[why.reason]
         refused = Refused(
-            why.reason, why.text or text, reference=reference, code=why.code, detail=why.detail, hint=hint
+            why.reason, why.text or text, reference=reference, code=why.code, detail=why.detail, hint=why.hint or hint
         )
         self._core.tally.refused[self._system.name, why.reason.value] += 1
         self.turned_away = True

@@ -34,7 +34,7 @@ from bridge.admission.system import CUT_GRACE, Core, System, host_of
 from bridge.admission.texts import TEXTS
 from bridge.identity.agents import Agent, Directory
 from bridge.identity.verifier import VerifiedCredential
-from bridge.policy import Decision, Mode, Policy, Request
+from bridge.policy import Decision, Exceeded, Meter, Mode, Policy, Request
 from bridge.translation import facts
 from bridge.translation.log import LogUnavailable
 from bridge.translation.operations import OpenOperation
@@ -101,6 +101,7 @@ class Session:
         self.request = request
         self.upstream_facts: dict[str, str | int] = {}
         self.ending: Refused | None = None
+        self.meter: Meter | None = None  # of the quotas and prices that apply to it
         self._core = core
         self._circuit = system.circuit(decision.account, host_of(request))
         self._client = client
@@ -212,6 +213,8 @@ class Session:
         self.operations[kind] += 1
         core.tally.operations[self.system.name, kind] += 1
         section = self._section(operation)
+        if self.meter is not None and (reached := self.meter.operation(now)) is not None:
+            raise self._deny_more(section, kind, reached, now)
         if not decision.allowed:
             raise self._deny(section, kind, decision)
         would_deny = decision.would != decision.effect
@@ -268,6 +271,8 @@ class Session:
         assert isinstance(permit, Permitted)
         self.last_used = self._core.now()
         self._open.discard(permit.held)
+        if self.meter is not None:
+            self.meter.outcome(outcome.rows, outcome.bytes, self.last_used)
         result = outcome.result.value
         reason = UPSTREAM_ERROR if result == FAILURE else WOULD_DENY if permit.would_deny else OK
         permit.held.finish(
@@ -295,19 +300,22 @@ class Session:
     def _over(self) -> Refused:
         return self.ending or self.refused(Reason.SESSION_STOPPED)
 
-    def refused(self, reason: Reason, code: str = "", detail: str = "") -> Refused:
+    def refused(self, reason: Reason, code: str = "", detail: str = "", *, text: str = "", hint: str = "") -> Refused:
         """A refusal that belongs to this session; its reference is the session."""
-        text, hint = TEXTS[reason]
-        return Refused(reason, text, reference=self.session, code=code, detail=detail, hint=hint)
+        usual, usual_hint = TEXTS[reason]
+        return Refused(reason, text or usual, reference=self.session, code=code, detail=detail, hint=hint or usual_hint)
 
     def cut(self, reason: Reason, detail: str = "") -> None:
         """Ends the session from outside: the agent hears it, then both connections are dropped.
 
         During admission and the legacy login nobody listens yet: the adapter hears it from its next step.
         """
+        self._cut(self.refused(reason, detail=detail))
+
+    def _cut(self, refused: Refused) -> None:
         if self._closed or self.ending is not None:
             return
-        self.ending = self.refused(reason, detail=detail)
+        self.ending = refused
         self._late = self._core.clock.callLater(CUT_GRACE, self._grace_over)
         if self._hear is not None:
             self._begin_goodbye(self.ending)
@@ -356,6 +364,24 @@ class Session:
             self.cut(Reason.SESSION_EXPIRED, "the longest session of this system")
         elif system.idle and not self._open and now - self.last_used >= system.idle:
             self.cut(Reason.SESSION_IDLE)
+        elif self.meter is not None and (reached := self.meter.review(now)) is not None:
+            self._cut(self._used_up(reached, now))
+
+    def meter_anew(self) -> None:
+        """After a reload or a change of the registry: other quotas may apply."""
+        self.stop_metering()
+        if self.is_over():
+            return
+        self._follow()
+        system = self._policy.systems.get(self.system.name)
+        self.meter = self._core.ledger.meter(self._asked.subject, system) if system else None
+        if self.meter is not None:
+            self.meter.resume(self._core.now())
+
+    def stop_metering(self) -> None:
+        if self.meter is not None:
+            self.meter.close(self._core.now())
+            self.meter = None
 
     async def close(self, reason: str, *, failed: bool = False, detail: str = "") -> None:
         """Writes the end, whatever it was, and drops what was dialled. The client's stream belongs to the listener."""
@@ -363,6 +389,7 @@ class Session:
             return
         self._closed = True
         self._core.live.remove(self)
+        self.stop_metering()
         if self._goodbye is None:
             self._disarm()
         for recording in self._recordings:
@@ -415,6 +442,17 @@ class Session:
         except LogUnavailable as failure:
             return self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure))
         return self.refused(Reason.ACTION_DENIED, detail=decision.reason)
+
+    def _deny_more(self, section: str, kind: str, reached: Exceeded, now: float) -> Refused:
+        decision = facts.decision_section(effect="deny", policy=self._policy.digest, reason=reached.detail)
+        try:
+            self._log.denied(section, kind, decision, Reason.QUOTA.value)
+        except LogUnavailable as failure:
+            return self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure))
+        return self._used_up(reached, now)
+
+    def _used_up(self, reached: Exceeded, now: float) -> Refused:
+        return self.refused(Reason.QUOTA, reached.code, reached.detail, text=reached.text, hint=reached.hint(now))
 
     def _follow(self) -> None:
         """After a reload or a change of the registry the session lives on, and what it does from now on is decided by

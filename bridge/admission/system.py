@@ -18,7 +18,7 @@ from bridge.identity.agents import Directory
 from bridge.identity.deny_list import DenyList
 from bridge.identity.ssh import SSHIdentities
 from bridge.identity.verifier import VerifiedCredential, Verifier
-from bridge.policy import Policy
+from bridge.policy import Ledger, Policy
 from bridge.translation.log import TranslationLog
 from bridge.translation.recordings import Recordings
 
@@ -110,6 +110,7 @@ class Core:
     version: str = ""
     recordings: Recordings | None = None
     sessions_per_agent: int = 100
+    ledger: Ledger = field(default_factory=Ledger)
     live: LiveSessions = field(default_factory=LiveSessions)
     tally: Tally = field(default_factory=Tally)
     flood: FloodGuard = field(default_factory=FloodGuard)

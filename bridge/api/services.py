@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bridge.accounts.vaults import Store
+from bridge.admission.usage import UsageStore
 from bridge.api.failure import CommandFailed
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
@@ -69,7 +70,7 @@ class Live(Protocol):
 class Services:
     """``name`` is the bridge's. ``record`` blocks until the event is durable and raises LogUnavailable.
 
-    ``live`` is None without a daemon.
+    ``live`` is None without a daemon. ``quotas`` gives every counter, see ``Ledger.rows``.
     """
 
     name: str
@@ -78,10 +79,12 @@ class Services:
     issuer: BuiltinIssuer
     reader: LogReader
     store: Store
+    usage: UsageStore
     policy: Policy
     record: Callable[[Event], int]
     now: Callable[[], float]
     live: Live | None = None
+    quotas: Callable[[], list[dict[str, Any]]] = list
 
     def running(self) -> Live:
         if self.live is None:

@@ -16,6 +16,7 @@ from bridge.config.identities import Agent, Binding, Issuer, Keys, Owner, Role
 from bridge.config.loading import Config, load
 from bridge.config.locating import admin_socket
 from bridge.config.problem import ConfigErrors, Problem
+from bridge.config.quotas import Price, Quota
 from bridge.config.schema import schema
 from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits
 from bridge.config.systems import Account, System, Upstream
@@ -36,7 +37,9 @@ __all__ = [
     "Keys",
     "Limits",
     "Owner",
+    "Price",
     "Problem",
+    "Quota",
     "Role",
     "System",
     "Upstream",

@@ -18,6 +18,7 @@ from bridge.config import wording
 from bridge.config.grants import Grant
 from bridge.config.identities import Agent, Issuer, Owner, Role
 from bridge.config.problem import Problem
+from bridge.config.quotas import Quota
 from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits, Section
 from bridge.config.systems import System
 from bridge.config.tree import Mapping as MappingNode
@@ -30,7 +31,7 @@ SINGLE: Mapping[str, type[Section]] = MappingProxyType(
     {"bridge": Bridge, "admin": Admin, "tls": TLS, "limits": Limits, "credentials": Credentials}
 )
 NAMED: Mapping[str, type[Section]] = MappingProxyType(
-    {"issuers": Issuer, "owners": Owner, "agents": Agent, "roles": Role, "systems": System}
+    {"issuers": Issuer, "owners": Owner, "agents": Agent, "roles": Role, "systems": System, "quotas": Quota}
 )
 SECTIONS = (*SINGLE, *NAMED, "grants")
 
@@ -66,6 +67,7 @@ class Build:
         self.roles = self._named("roles", Role)
         self.systems = self._systems()
         self.grants = tuple(self._grants())
+        self.quotas = self._named("quotas", Quota)
 
     def _check_root(self) -> None:
         if not isinstance(self.root.node, MappingNode):

@@ -67,7 +67,7 @@ def _where(found: Findings, grant: Place) -> set[str]:
                 reached.add(name)
             else:
                 found.unknown(place, "system", known)
-    labels = {name: _labels(system) for name, system in found.root.under("systems")}
+    labels = {name: labels_of(system) for name, system in found.root.under("systems")}
     for label, place in grant.texts("labels"):
         matching = {name for name, own in labels.items() if label in own}
         reached |= matching
@@ -76,7 +76,7 @@ def _where(found: Findings, grant: Place) -> set[str]:
     return reached if given else known
 
 
-def _labels(system: Place) -> set[str]:
+def labels_of(system: Place) -> set[str]:
     environment = system.get("environment")
     own = {label for label, _ in system.texts("labels")}
     return own | {f"environment:{environment.text}"} if environment is not None and environment.text else own

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, WithJsonSchema
 
 from bridge.adapter import StatementLogging
+from bridge.config.quotas import Price
 from bridge.config.sections import Mode, Section, TLSVersion, inherited
 from bridge.config.values import (
     Duration,
@@ -88,5 +89,6 @@ class System(Section):
     max_session: Annotated[Duration, bounded("1s", "30d")] | None = None
     idle: Annotated[Duration, bounded("1s", "30d")] | None = None
     reconcile: Annotated[Duration, bounded("10s", "30d")] | None = None
+    price: Price = Price()
     accounts: Frozen[Account]
     options: Any = None

@@ -63,6 +63,14 @@ def size(value: Any) -> int:
     return int(found[1]) * _BYTES[found[2]]
 
 
+def units(value: Any) -> float:
+    """Cost units: a number with at most six decimals."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and 0 <= value <= 1_000_000_000 and round(value, 6) == value:
+        return float(value)
+    raise wrong("units", "is not a number of cost units", "0 to 1000000000, with at most six decimals")
+
+
 def moment(value: Any) -> datetime:
     """A date (its first instant in UTC) or a date and time with an offset; always returned in UTC."""
     try:
@@ -252,6 +260,8 @@ Name = Annotated[str, StringConstraints(pattern=NAME)]
 Selector = Annotated[str, StringConstraints(pattern=r"^(\*|[a-z0-9][a-z0-9._-]{0,62})$")]
 Flag = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=1, le=1_000_000)]
+Amount = Annotated[int, Strict(), Field(ge=1, le=1_000_000_000_000)]
+Units = Annotated[float, BeforeValidator(units), WithJsonSchema({"type": "number", "minimum": 0})]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 Duration = Annotated[float, BeforeValidator(seconds), _number_or("^[0-9]{1,9}(ms|s|m|h|d|w)$")]
 Size = Annotated[int, BeforeValidator(size), _number_or("^[0-9]{1,9} ?(B|KiB|MiB)$")]

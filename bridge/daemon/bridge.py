@@ -21,6 +21,7 @@ from bridge.admission.system import Core, System
 from bridge.config import Config, difference, load
 from bridge.daemon import conversion
 from bridge.daemon.issuers import Issuers
+from bridge.daemon.metering import Metering
 from bridge.daemon.opening import (
     Storage,
     declared_changes,
@@ -35,7 +36,7 @@ from bridge.net.connection import Connection
 from bridge.net.dialer import Dialer
 from bridge.net.listener import Accepted, Listener
 from bridge.net.tls import ServerTLS
-from bridge.policy import Policy
+from bridge.policy import Ledger, Policy
 from bridge.storage import StorageError, ThreadPool
 from bridge.translation.log import LogUnavailable
 from bridge.translation.record import Event
@@ -88,6 +89,7 @@ class Bridge:
         self._stopping = False
         self._looking = False
         self.core = self._core(config)
+        self.metering = Metering(self.core.ledger, storage.usage, self._adapter_pool, reactor, storage.now)
 
     def _core(self, config: Config) -> Core:
         directory = self.storage.registry.in_thread_directory()
@@ -112,6 +114,7 @@ class Bridge:
             version=__version__,
             recordings=self._recordings,
             sessions_per_agent=config.limits.sessions_per_agent,
+            ledger=Ledger(conversion.quotas(config), conversion.prices(config)),
         )
 
     # -- life
@@ -131,6 +134,7 @@ class Bridge:
         await self.translation.record(record_load(self.config))
         await self._declare(self.config)
         await self.take_registry()
+        await self.metering.start()
         self.issuers.start()
         tls = conversion.server_tls(self.config)
         self.systems = {name: self._system(self.config, name, tls) for name in self.config.systems}
@@ -158,6 +162,7 @@ class Bridge:
         for adapter in (*self._adapters.values(), *self._retired_adapters):
             adapter.stop()
         self.issuers.stop()
+        await self.metering.stop()
         await self._recording_pool.stop(grace=2.0)  # before the log, which hears of the end of each
         await self.translation.stop()
         for pool in (self.pool, self._vault_pool, self._adapter_pool):
@@ -321,6 +326,7 @@ class Bridge:
         core = self.core
         core.policy, core.verifier, core.certificates, core.ssh = policy, verifier, certificates, ssh
         self.policy_taken(policy)
+        core.ledger.take(conversion.quotas(new), conversion.prices(new))
         core.sessions_per_agent = new.limits.sessions_per_agent
         self._recordings.limit = new.limits.recording
         core.replay.mode = new.credentials.replay
@@ -356,7 +362,10 @@ class Bridge:
         if directory.version >= self.core.directory.version:  # else one that was read later is there already
             self.core.directory = directory
         await self._adapter_pool.run(self.storage.deny_list.in_thread_load)
-        return self._end_refused()
+        ended = self._end_refused()
+        for session in self.core.live:  # its agent may have another owner, or the configuration other quotas
+            session.meter_anew()
+        return ended
 
     def _end_refused(self) -> int:
         now, core = self.core.now(), self.core

@@ -8,15 +8,17 @@ from typing import Any
 from bridge.accounts.vaults import SecretReference
 from bridge.adapter import Adapter, SystemFacts
 from bridge.admission.system import StaticAccount
-from bridge.config import Account, Config, Grant, Issuer, System
+from bridge.config import Account, Config, Grant, Issuer, Quota, System
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.jwt import IssuerSettings, KeyLocation
 from bridge.identity.ssh import KEY_ISSUER
 from bridge.identity.ssh import PROFILE as SSH_PROFILE
 from bridge.net.limits import AcceptLimits, StreamLimits
 from bridge.net.tls import ServerTLS, UpstreamTLS
-from bridge.policy import Delegated, Effect, Hours, Mode, Policy, SystemPolicy
+from bridge.policy import Delegated, Effect, Hours, Measure, Mode, Per, Policy, Price, Running, SystemPolicy
 from bridge.policy import Grant as PolicyGrant
+from bridge.policy import Quota as PolicyQuota
+from bridge.policy.quotas import MICRO
 
 
 def policy(config: Config, adapters: Mapping[str, type[Adapter]]) -> Policy:
@@ -59,6 +61,54 @@ def _grant(grant: Grant) -> PolicyGrant:
         reason=grant.reason,
         ticket=grant.ticket,
     )
+
+
+def quotas(config: Config) -> list[PolicyQuota]:
+    return [_quota(name, quota) for name, quota in config.quotas.items()]
+
+
+def _quota(name: str, quota: Quota) -> PolicyQuota:
+    limits = {
+        Measure.SESSIONS: quota.sessions,
+        Measure.STARTS: quota.session_starts,
+        Measure.OPERATIONS: quota.operations_per_minute,
+        Measure.ROWS: quota.rows_per_day,
+        Measure.BYTES: quota.bytes_per_day,
+        Measure.COST_DAY: _micros(quota.cost_per_day),
+        Measure.COST_MONTH: _micros(quota.cost_per_month),
+    }
+    return PolicyQuota(
+        name=name,
+        limits={measure: limit for measure, limit in limits.items() if limit is not None},
+        agents=frozenset(quota.agents or ()),
+        roles=frozenset(quota.roles or ()),
+        owners=frozenset(quota.owners or ()),
+        cost_centres=frozenset(quota.cost_centres or ()),
+        systems=frozenset(quota.systems or ()),
+        labels=frozenset(quota.labels or ()),
+        per=tuple(Per(one) for one in quota.per),
+        period=quota.period,
+        burst=quota.burst or 0,
+        running=Running(quota.running),
+    )
+
+
+def prices(config: Config) -> dict[str, Price]:
+    """Of the systems whose use costs something."""
+    found = {name: system.price for name, system in config.systems.items()}
+    micros = {
+        name: Price(_whole(price.session), _whole(price.operation), _whole(price.megabyte), _whole(price.minute))
+        for name, price in found.items()
+    }
+    return {name: price for name, price in micros.items() if price != Price()}
+
+
+def _micros(cost: float | None) -> int | None:
+    return None if cost is None else _whole(cost)
+
+
+def _whole(cost: float) -> int:
+    return round(cost * MICRO)
 
 
 def issuers(config: Config, builtin: BuiltinIssuer) -> list[IssuerSettings]:

@@ -47,6 +47,10 @@ class LiveBridge:
         live = self._bridge.core.live
         return self._ask(lambda: live.cut(lambda one: one.session == session, Reason.SESSION_STOPPED, detail))
 
+    def quotas(self) -> list[dict[str, Any]]:
+        core = self._bridge.core
+        return self._ask(lambda: core.ledger.rows(core.now()))
+
     def registry_changed(self) -> int:
         return self._wait(self._bridge.take_registry)
 

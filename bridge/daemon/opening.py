@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sqlalchemy import Engine
 from bridge import __version__
 from bridge.accounts.vaults import Store
 from bridge.adapter import BridgeError
+from bridge.admission.usage import UsageStore
 from bridge.api.commands import call
 from bridge.api.services import Actor, Services
 from bridge.config import Config, difference
@@ -23,7 +25,7 @@ from bridge.discovery import find_adapters
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Changed, Registry
-from bridge.policy import Policy
+from bridge.policy import Ledger, Policy
 from bridge.storage import StorageError, ThreadPool, open_engine, upgrade
 from bridge.translation import facts
 from bridge.translation.appending import in_thread_append
@@ -45,6 +47,7 @@ class Storage:
     registry: Registry
     deny_list: DenyList
     store: Store
+    usage: UsageStore
     issuer: BuiltinIssuer
     registry_engine: Engine
     log_engine: Engine
@@ -107,6 +110,7 @@ def open_storage(config: Config) -> Storage:
         registry=Registry(registry_engine, now=time.time),
         deny_list=DenyList(registry_engine, now=time.time),
         store=Store(registry_engine, state / "store.key", time.time),
+        usage=UsageStore(registry_engine),
         issuer=BuiltinIssuer.load_or_create(state / "issuer.key", config.bridge.name),
         registry_engine=registry_engine,
         log_engine=log_engine,
@@ -130,6 +134,7 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
     storage = open_storage(config)
     try:
         served = services(config.bridge.name, storage, conversion.policy(config, find_adapters()))
+        served.quotas = partial(_stored_quotas, config, storage)
         for event in declared_changes(config, storage.sync_declared(config)):
             served.write(event, done=True)
         return call(served, Actor.at_terminal(), name, parameters)
@@ -153,10 +158,17 @@ def services(name: str, storage: Storage, policy: Policy) -> Services:
         issuer=storage.issuer,
         reader=LogReader(storage.reading_engine),
         store=storage.store,
+        usage=storage.usage,
         policy=policy,
         record=record,
         now=time.time,
     )
+
+
+def _stored_quotas(config: Config, storage: Storage) -> list[dict[str, Any]]:
+    ledger = Ledger(conversion.quotas(config))
+    ledger.restore(storage.usage.in_thread_load())
+    return ledger.rows(storage.now())
 
 
 def reader(config: Config) -> LogReader:

@@ -99,6 +99,7 @@ class Process:
         bridge.policy_taken = partial(setattr, served, "policy")
         served.record = bridge.translation.record_blocking
         served.live = LiveBridge(bridge)
+        served.quotas = served.live.quotas
         path = self._config.admin_socket
         _remove_stale(path)
         self._admin = self._reactor.listenUNIX(str(path), admin_site(served, bridge.pool.run), mode=0o600)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from adapters.ssh.adapter import SSHAdapter
+from adapters.ssh.gate import survived
 from adapters.ssh.host_keys import HostKeys
 from adapters.ssh.options import Options
 from bridge.adapter import Reason, Refused, SystemFacts
@@ -64,3 +66,10 @@ def test_a_host_key_that_cannot_be_used_is_told_to_ops_only(tmp_path: Path) -> N
     assert raised[0].reason is Reason.INTERNAL
     assert "host key none" in raised[0].detail
     assert not near.sent
+
+
+def test_a_quota_refuses_an_operation_and_the_session_lives_on() -> None:
+    refused = Refused(Reason.QUOTA, "the quota calm is used up")
+    assert survived(refused) is refused
+    with pytest.raises(Refused):
+        survived(Refused(Reason.SESSION_REVOKED, "revoked"))

@@ -10,6 +10,7 @@ import pytest
 
 from bridge.accounts.vaults import Store
 from bridge.adapter import Action
+from bridge.admission.usage import UsageStore
 from bridge.api.services import Actor, Services
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
@@ -92,6 +93,7 @@ class Office:
             issuer=BuiltinIssuer.load_or_create(folder / "issuer.key", "office"),
             reader=LogReader(self.log_engine),
             store=Store(self.registry_engine, folder / "store.key", lambda: NOW),
+            usage=UsageStore(self.registry_engine),
             policy=Policy([allow], [SystemPolicy("orders", ("svc",), frozenset({"pii"}))]),
             record=self.record,
             now=lambda: NOW,

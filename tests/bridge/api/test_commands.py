@@ -11,6 +11,7 @@ import pytest
 from bridge.api.commands import COMMANDS, call
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor
+from bridge.policy import Changes, Use
 
 ANNA = Actor("anna", via="socket")
 AGENT = {
@@ -37,6 +38,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "secret.delete": {"name": "kept"},
     "policy.explain": {"agent": "deploy-7", "system": "orders"},
     "policy.who_can": {"system": "orders"},
+    "quota.show": {},
+    "quota.costs": {"since": "2026-09", "by": "owner"},
     "log.list": {},
     "log.show": {"session": "ses_1"},
     "log.who": {"system": "orders", "account": "svc", "at": 1},
@@ -285,3 +288,32 @@ def test_what_needs_a_running_bridge_says_so(filled: Any, name: str) -> None:
     error = failure(filled, name, GOOD[name])
     assert error.status == 503
     assert "idbridge run" in str(error)
+
+
+def test_counters_are_found_by_quota_and_agent(filled: Any) -> None:
+    row = {"quota": "calm", "measure": "sessions", "reached": False}
+    rows = [{**row, "of": "agent=a system=orders"}, {**row, "of": "agent=ab", "reached": True}]
+    filled.services.quotas = lambda: rows
+    assert call(filled.services, ANNA, "quota.show", {"agent": "a"}) == rows[:1]
+    assert call(filled.services, ANNA, "quota.show", {"reached": True, "quota": "calm"}) == rows[1:]
+    assert failure(filled, "quota.show", {"quota": "loud"}).field == "quota"
+
+
+def test_costs_are_summed_by_month(filled: Any) -> None:
+    use = Use(sessions=1, operations=2, rows=3, bytes=4, seconds=5, micros=1_500_000)
+    keys = [
+        ("2026-11", "4711", "pay", "a", "pg"),
+        ("2026-11", "4711", "pay", "b", "pg"),
+        ("2026-10", "", "x", "c", "pg"),
+    ]
+    for _ in range(2):
+        filled.services.usage.in_thread_save(Changes(uses=dict.fromkeys(keys, use)))
+    told = call(filled.services, ANNA, "quota.costs", {"since": "2026-10", "until": "2026-11"})
+    assert [(row["month"], row["cost_centre"], row["sessions"], row["cost"]) for row in told] == [
+        ("2026-10", "", 2, "3"),
+        ("2026-11", "4711", 4, "6"),
+    ]
+    by_agent = call(filled.services, ANNA, "quota.costs", {"since": "2026-11", "until": "2026-11", "by": "agent"})
+    assert [row["agent"] for row in by_agent] == ["a", "b"]
+    assert failure(filled, "quota.costs", {"since": "November"}).field == "since"
+    assert failure(filled, "quota.costs", {"by": "month"}).field == "by"
