@@ -83,7 +83,7 @@ async def test_the_intent_of_a_write_is_durable_before_the_caller_goes_on(log, r
     held = await log.session(session_facts).intent(WRITE, "write")
     assert [body["phase"] for body in bodies(reader, action="write")] == ["intent"]
     held.finish(rows=1)
-    await pause()
+    await until(lambda: len(bodies(reader, action="write")) == 2)
     assert [body["phase"] for body in bodies(reader, action="write")] == ["intent", "outcome"]
     assert in_thread_close_open(reader._engine, "test-log") == (0, 0)
 
