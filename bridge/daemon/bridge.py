@@ -28,7 +28,9 @@ from bridge.daemon.opening import (
     record_failure,
     record_intent,
     record_load,
+    record_policy,
     recordings,
+    unrecorded_changes,
 )
 from bridge.daemon.reconciling import Reconciler
 from bridge.discovery import find_adapters
@@ -132,6 +134,9 @@ class Bridge:
         if sessions or operations:
             self.log.warn("closed {sessions} sessions that the last stop left open", sessions=sessions)
         await self.translation.record(record_load(self.config))
+        await self.translation.record(record_policy(self.config, self.core.policy))
+        for event in await self._adapter_pool.run(unrecorded_changes, self.config, self.storage):
+            self.translation.keep(event)
         await self._declare(self.config)
         await self.take_registry()
         await self.metering.start()
@@ -319,6 +324,8 @@ class Bridge:
         # Nothing below waits or fails before all of it is taken.
         old, self.config = self.config, new
         self.translation.keep(record_load(new, old, request))
+        if policy.digest != self.core.policy.digest:
+            self.translation.keep(record_policy(new, policy))
         changed = [name for name in systems if name not in old.systems or _protocol(old, name) != _protocol(new, name)]
         self.systems = systems
         for name in changed:

@@ -30,6 +30,7 @@ def policy(config: Config, adapters: Mapping[str, type[Adapter]]) -> Policy:
             mode=Mode(system.mode),
             environment=system.environment,
             operation_targets=adapters[system.protocol].operation_targets,
+            account_labels={key: frozenset(one.labels) for key, one in system.accounts.items() if one.labels},
         )
         for name, system in config.systems.items()
     ]

@@ -18,14 +18,16 @@ from bridge.accounts.vaults import Store
 from bridge.adapter import BridgeError
 from bridge.admission.usage import UsageStore
 from bridge.api.commands import call
+from bridge.api.history import in_thread_directory
 from bridge.api.services import Actor, Services
 from bridge.config import Config, difference
 from bridge.daemon import conversion
 from bridge.discovery import find_adapters
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
+from bridge.identity.lifecycle import REVOKED
 from bridge.identity.registry import Changed, Registry
-from bridge.policy import Ledger, Policy
+from bridge.policy import Ledger, Policy, document
 from bridge.storage import StorageError, ThreadPool, open_engine, upgrade
 from bridge.translation import facts
 from bridge.translation.appending import in_thread_append
@@ -33,7 +35,15 @@ from bridge.translation.log import LogUnavailable
 from bridge.translation.reading import LogReader
 from bridge.translation.record import Event, IndexKeys
 from bridge.translation.recordings import Recordings
-from bridge.translation.vocabulary import CONFIG_CHANGE, FAILURE, INTENT, OUTCOME, PENDING, REGISTRY_CHANGE
+from bridge.translation.vocabulary import (
+    CONFIG_CHANGE,
+    FAILURE,
+    INTENT,
+    OUTCOME,
+    PENDING,
+    POLICY_VERSION,
+    REGISTRY_CHANGE,
+)
 
 
 class StateUnusable(BridgeError):
@@ -191,6 +201,28 @@ def declared_changes(config: Config, changed: list[Changed]) -> list[Event]:
     return events
 
 
+def unrecorded_changes(config: Config, storage: Storage) -> list[Event]:
+    """What makes the log say what the registry has, where it does not: a change that a crash kept from the log, or an
+    older release did not write. Blocks."""
+    known, _ = in_thread_directory(LogReader(storage.reading_engine), int(storage.now() * 1000))
+    logged, present = (
+        {one.id: one.plain() for one in agents} for agents in (known, storage.registry.in_thread_directory())
+    )
+    lost = {"state": REVOKED, "state_reason": "it is no longer in the registry"}
+    events = []
+    for id in sorted(logged.keys() | present.keys()):
+        before, after = logged.get(id), present.get(id)
+        if before is not None and after is None and before["state"] != REVOKED:
+            after = {**before, **lost}
+        if after is not None and after != before:
+            change = facts.change_section(id, before, after)
+            detail = facts.detail_section(text="found at the start: the log did not have this change")
+            index = IndexKeys(agent=id, owner=after["owner"]["id"])
+            sections = {"actor": _actor(config), "change": change, "detail": detail}
+            events.append(Event(REGISTRY_CHANGE, sections=sections, index=index))
+    return events
+
+
 def record_intent(config: Config, request: str) -> Event:
     """That a reload is about to be done; ``request`` is its id, which the outcome names."""
     change = facts.change_section(str(config.path), None, {"digest": config.digest})
@@ -221,6 +253,12 @@ def record_load(config: Config, before: Config | None = None, request: str = "")
     if not request:
         return Event(CONFIG_CHANGE, sections=sections)
     return Event(CONFIG_CHANGE, OUTCOME, sections={**sections, "corr": facts.section(request=request)}, request=request)
+
+
+def record_policy(config: Config, policy: Policy) -> Event:
+    """The policy in full: what was allowed at a time can then be asked of the log alone."""
+    change = facts.change_section("policy", None, document(policy))
+    return Event(POLICY_VERSION, sections={"actor": _actor(config), "change": change})
 
 
 def _actor(config: Config) -> str:

@@ -8,7 +8,7 @@ refuses that, and a snapshot in which it happens all the same names nobody.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from bridge.identity.lifecycle import ACTIVE, REVOKED, state_at
@@ -105,6 +105,20 @@ class Agent:
             "revision": self.revision,
             "origin": self.origin,
         }
+
+
+def agent_of(plain: Mapping[str, Any]) -> Agent:
+    """The agent that ``Agent.plain`` described, by this release or another. Raises KeyError, TypeError, ValueError,
+    AttributeError for anything else."""
+    members: dict[str, Any] = {one.name: plain[one.name] for one in fields(Agent) if one.name in plain}
+    lists = {name: tuple(plain[name]) for name in ("roles", "data_classes", "public_keys")}
+    bindings = tuple(Binding(one["issuer"], tuple(sorted(one["claims"].items()))) for one in plain["bindings"])
+    return Agent(**{**members, **lists, "owner": owner_of(plain["owner"]), "bindings": bindings})
+
+
+def owner_of(plain: Mapping[str, Any]) -> Owner:
+    """The owner that ``owner_plain`` described. Raises TypeError."""
+    return Owner(**{one.name: plain[one.name] for one in fields(Owner) if one.name in plain})
 
 
 def owner_plain(owner: Owner) -> dict[str, Any]:

@@ -13,6 +13,7 @@ Pure: no clock, no I/O. Times are Unix seconds given by the caller.
 """
 
 from bridge.policy.decision import Decision, Request, Subject
+from bridge.policy.document import DocumentUnreadable, document, policy_of
 from bridge.policy.explanation import Explanation, Trace
 from bridge.policy.grants import ANYONE, Delegated, Effect, Grant, Hours, Mode, SystemPolicy
 from bridge.policy.ledger import Changes, Ledger, Meter, Use
@@ -29,6 +30,7 @@ __all__ = [
     "Decision",
     "Delegated",
     "Difference",
+    "DocumentUnreadable",
     "Effect",
     "Exceeded",
     "Explanation",
@@ -50,4 +52,6 @@ __all__ = [
     "Trace",
     "Use",
     "difference",
+    "document",
+    "policy_of",
 ]

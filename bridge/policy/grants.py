@@ -172,7 +172,8 @@ class Grant:
 class SystemPolicy:
     """A legacy system as the policy sees it; ``accounts`` are the static accounts that exist for it.
 
-    ``operation_targets`` are the facts that only operations have: at login they are not asked.
+    ``operation_targets`` are the facts that only operations have: at login they are not asked. ``account_labels`` are
+    those that an account has beside its system's: grants do not ask for them, "who can" does.
     """
 
     name: str
@@ -181,6 +182,10 @@ class SystemPolicy:
     mode: Mode = Mode.ENFORCE
     environment: str = ""
     operation_targets: frozenset[str] = frozenset()
+    account_labels: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def labelled(self, label: str, account: str) -> bool:
+        return label in self.all_labels or label in self.account_labels.get(account, frozenset())
 
     @property
     def all_labels(self) -> frozenset[str]:

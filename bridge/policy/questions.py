@@ -92,6 +92,8 @@ def who_can(
             if alike not in answers:
                 answers[alike] = _accesses(index, alike, at, given)
             rows += [replace(access, agent=subject.agent) for access in answers[alike]]
+    if label is not None:
+        rows = [row for row in rows if asked.systems[row.system].labelled(label, row.account)]
     rows = [row for row in rows if action is None or action in row.actions]
     return tuple(sorted(rows, key=lambda row: (row.agent, row.system, row.account)))
 
@@ -120,7 +122,9 @@ def _beyond(rows: Iterable[Access], others: Iterable[Access]) -> tuple[Access, .
 
 
 def _meant(index: SystemIndex, system: str | None, label: str | None) -> bool:
-    return (system is None or index.system.name == system) and (label is None or label in index.system.all_labels)
+    asked = index.system
+    some = label is None or any(asked.labelled(label, account) for account in asked.accounts)
+    return some and (system is None or asked.name == system)
 
 
 def _timeless(decider: Decider, at: float) -> Decider:

@@ -21,6 +21,7 @@ from bridge.translation.vocabulary import (
     LOG_STOP,
     OK,
     OPERATION,
+    POLICY_VERSION,
     RECONCILE,
     REGISTRY_CHANGE,
     SECRET_CHANGE,
@@ -150,6 +151,12 @@ def _compared(body: Fields) -> str:
     return f"The sessions of {legacy.get('account')} on {legacy.get('system')} were compared: {told}"
 
 
+def _policy(body: Fields) -> str:
+    after = _part(_part(body, "change"), "after")
+    counts = f"{len(after.get('grants', ()))} grants on {len(after.get('systems', ()))} systems"
+    return f"A new policy counts from here on ({str(after.get('digest', ''))[:19]}): {counts}"
+
+
 def _log(text: str) -> Callable[[Fields], str]:
     return lambda body: f"{text}{_why(body)}"
 
@@ -173,6 +180,7 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     OPERATION: _operation,
     LOG_READ: _read,
     RECONCILE: _compared,
+    POLICY_VERSION: _policy,
     LOG_START: _log("The log was opened"),
     LOG_STOP: _log("The log was closed in order"),
     LOG_RECOVERED: _log("The log can be written again"),

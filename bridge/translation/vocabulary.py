@@ -21,6 +21,7 @@ SESSION_RECORDING = "session.recording"
 OPERATION = "operation"
 REGISTRY_CHANGE = "registry.change"
 CONFIG_CHANGE = "config.change"
+POLICY_VERSION = "policy.version"
 SECRET_CHANGE = "secret.change"  # noqa: S105 - a type
 DENY_CHANGE = "deny.change"
 KEY_CHANGE = "key.change"
@@ -43,6 +44,7 @@ TYPES = {
     OPERATION: "an agent asked something of the legacy system",
     REGISTRY_CHANGE: "an agent or owner was created, changed, suspended, revoked …",
     CONFIG_CHANGE: "the configuration was loaded or changed",
+    POLICY_VERSION: "the policy that counts from here on, in full, so that it can be asked again",
     SECRET_CHANGE: "a stored secret was set or deleted (never its value)",
     DENY_CHANGE: "an entry of the deny list was added or removed",
     KEY_CHANGE: "the keys of an issuer changed",

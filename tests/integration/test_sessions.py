@@ -291,6 +291,20 @@ def test_explain_and_who_can_agree_with_the_door(bridge: Bridge) -> None:
     assert not told["decision"]["allowed"]
     told = bridge.cli_json("explain", "--agent", "reader-1", "--system", "warehouse", "--action", "read")
     assert told["decision"]["rules"] == ["reads"]
-    agents = {row["agent"] for row in bridge.cli_json("who-can", "--label", "pii", "--action", "write")}
+    agents = {row["agent"] for row in bridge.cli_json("who-can", "--label", "pii", "--action", "write")["access"]}
     assert "writer-1" in agents
     assert agents.isdisjoint({"reader-1", "stranger-1"})
+
+
+def test_what_was_allowed_is_asked_of_the_log(bridge: Bridge) -> None:
+    """The same question now and of the past: the policy and the registry that the log has are the live ones."""
+    live = bridge.cli_json("who-can", "--label", "pii", "--action", "write")
+    moment = str(int(time.time() * 1000) - 1000)
+    then = bridge.cli_json("who-can", "--label", "pii", "--action", "write", "--at", moment)
+    assert (live["basis"]["source"], then["basis"]["source"]) == ("live", "log")
+    assert (then["access"], then["basis"]["policy"]) == (live["access"], live["basis"]["policy"])
+    told = bridge.cli("explain", "--agent", "reader-1", "--system", "warehouse", "--action", "read", "--at", moment)
+    assert f"by the policy {live['basis']['policy'][:19]}" in told
+    early = bridge.cli("who-can", "--label", "pii", "--at", "2020-01-01", status=1)
+    assert "the log has no policy from before" in early
+    assert any(one["detail"]["query"] == "policy.who_can" for one in bridge.events(type="log.read"))

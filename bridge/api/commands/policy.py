@@ -1,14 +1,48 @@
-"""What an agent would become where, and who could reach what: asked of the live policy's own code."""
+"""What an agent would become where, and who could reach what: asked of the code that decides.
+
+Now, or at a later time, of the live policy and registry; at a time that is over, of those that the log has from then.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from bridge.adapter import Action
 from bridge.admission.subjects import subject
 from bridge.api.failure import CommandFailed
+from bridge.api.history import in_thread_then
 from bridge.api.services import Actor, Services
-from bridge.policy import Access, Circumstances, Decision, Request
+from bridge.identity.agents import Agent, Directory
+from bridge.policy import Access, Circumstances, Decision, Policy, Request
+from bridge.translation.identifiers import timestamp
+from bridge.translation.query import Query, Term
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What an answer is given from; ``at`` in Unix seconds."""
+
+    policy: Policy
+    directory: Directory
+    at: float
+    told: dict[str, Any]
+
+
+def basis(services: Services, actor: Actor, command: str, at: int | None) -> Basis:
+    """The policy and registry that counted ``at``. Reading them out of the log is recorded."""
+    now = services.now()
+    if at is None or at >= int(now):
+        when = now if at is None else float(at)
+        live = {"at": timestamp(int(when * 1000)), "source": "live", "policy": services.policy.digest}
+        return Basis(services.policy, services.registry.in_thread_directory(), when, live)
+    moment = at * 1000
+    extent = services.reader.in_thread_extent()
+    then = in_thread_then(services.reader, moment)
+    services.read(actor, command, Query((Term("until", (moment,)),)), then.registry_changes + 1)
+    told = {"at": timestamp(moment), "source": "log", **then.basis(), "log": extent.plain()}
+    return Basis(then.policy, then.directory, float(at), told)
 
 
 def explain(
@@ -24,10 +58,10 @@ def explain(
     at: int | None = None,
 ) -> dict[str, Any]:
     """The decision that this agent would get now (or ``at``, Unix seconds), and what each grant had to do with it."""
-    known = services.registry.in_thread_directory().by_id(agent)
+    given = basis(services, actor, "policy.explain", at)
+    known = given.directory.by_id(agent)
     if known is None:
         raise CommandFailed(f"no agent {agent}", status=404, field="agent")
-    when = services.now() if at is None else float(at)
     request = Request(
         subject=subject(known, delegated=delegated),
         system=system,
@@ -35,18 +69,20 @@ def explain(
         action=_action(action),
         target=target or {},
         source=source,
-        at=when,
+        at=given.at,
     )
-    explanation = services.policy.explain(request)
+    explanation = given.policy.explain(request)
     return {
         "agent": agent,
         "system": system,
-        "agent_state": known.refusal(when) or "active",
+        "agent_state": known.refusal(given.at) or "active",
+        "owner": known.owner.id,
         "decision": _decision(explanation.decision),
         "grants": [
             {"grant": t.grant, "effect": t.effect.value, "account": t.account, "matched": t.matched, "why": t.why}
             for t in explanation.traces
         ],
+        "basis": given.told,
     }
 
 
@@ -57,21 +93,32 @@ def who_can(
     label: str | None = None,
     action: str | None = None,
     at: int | None = None,
-) -> list[dict[str, Any]]:
-    """Every active agent that reaches a system, or the systems with a label, with the grants that let it."""
+) -> dict[str, Any]:
+    """``access``: every active agent that reaches a system, or what has a label, with the grants that let it."""
     if system is None and label is None:
         raise CommandFailed("name a system or a label")
-    if system is not None and system not in services.policy.systems:
+    given = basis(services, actor, "policy.who_can", at)
+    if system is not None and system not in given.policy.systems:
         raise CommandFailed(f"no system {system} is configured", status=404, field="system")
-    when = services.now() if at is None else float(at)
-    agents = [one for one in services.registry.in_thread_directory() if not one.refusal(when)]
-    owners = {one.id: one.owner.id for one in agents}
+    rows = access(given.policy, given.directory, given.at, system=system, label=label, action=_action(action))
+    return {"count": len(rows), "access": rows, "basis": given.told}
+
+
+def access(
+    policy: Policy,
+    agents: Iterable[Agent],
+    at: float,
+    *,
+    system: str | None = None,
+    label: str | None = None,
+    action: Action | None = None,
+) -> list[dict[str, Any]]:
+    """Who of the agents that are active ``at`` (Unix seconds) reaches what."""
+    active = {one.id: one for one in agents if not one.refusal(at)}
     # One subject an agent: for what grants tell delegated and autonomous apart by, both are tried.
-    subjects = [subject(one, delegated=False) for one in agents]
-    found = services.policy.who_can(
-        subjects, at=when, system=system, label=label, action=_action(action), circumstances=Circumstances()
-    )
-    return [_access(one, owners) for one in found]
+    subjects = [subject(one, delegated=False) for one in active.values()]
+    found = policy.who_can(subjects, at=at, system=system, label=label, action=action, circumstances=Circumstances())
+    return [_access(one, active[one.agent]) for one in found]
 
 
 def _action(text: str | None) -> Action | None:
@@ -96,10 +143,11 @@ def _decision(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _access(access: Access, owners: dict[str, str]) -> dict[str, Any]:
+def _access(access: Access, agent: Agent) -> dict[str, Any]:
     return {
         "agent": access.agent,
-        "owner": owners[access.agent],
+        "owner": agent.owner.id,
+        "owner_kind": agent.owner.kind,
         "system": access.system,
         "account": access.account,
         "actions": sorted(access.actions),

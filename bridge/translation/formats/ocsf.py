@@ -284,6 +284,7 @@ _MAPPED: dict[str, Callable[[Fields], Mapped]] = {
     v.RECONCILE: _other_request(_READ),
     v.REGISTRY_CHANGE: _entity("agent registry"),
     v.CONFIG_CHANGE: _entity("configuration"),
+    v.POLICY_VERSION: _entity("policy"),
     v.SECRET_CHANGE: _entity("secret"),
     v.DENY_CHANGE: _entity("deny list"),
     v.KEY_CHANGE: _entity("issuer keys"),

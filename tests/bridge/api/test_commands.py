@@ -264,7 +264,9 @@ def test_a_denied_token_is_denied_at_once_and_at_the_next_start(filled: Any) -> 
 def test_explain_is_the_live_decision(filled: Any) -> None:
     answer = call(filled.services, ANNA, "policy.explain", {"agent": "deploy-7", "system": "orders", "action": "write"})
     assert (answer["decision"]["allowed"], answer["decision"]["account"]) == (False, "svc")
-    rows = call(filled.services, ANNA, "policy.who_can", {"label": "pii"})
+    answer = call(filled.services, ANNA, "policy.who_can", {"label": "pii"})
+    rows = answer["access"]
+    assert (answer["count"], answer["basis"]["source"]) == (1, "live")
     assert [(row["agent"], row["account"], row["actions"]) for row in rows] == [("deploy-7", "svc", ["read"])]
     assert failure(filled, "policy.who_can", {}).status == 400
     assert failure(filled, "policy.explain", {"agent": "deploy-7", "system": "orders", "action": "x"}).field == "action"

@@ -166,7 +166,9 @@ def _explanation(**decision: Any) -> dict[str, Any]:
         "allowed": True, "would": "allow", "mode": "enforce", "account": "svc", "actions": ["read"], "rules": ["g1"],
         "reason": "grant g1 allows it",
     }  # fmt: skip
-    return {"agent": "a", "system": "s", "agent_state": "active", "decision": {**usual, **decision}, "grants": []}
+    basis = {"at": "2026-11-25T14:00:00.000Z", "source": "live", "policy": "sha256:0123456789abcdef"}
+    return {"agent": "a", "system": "s", "agent_state": "active", "decision": {**usual, **decision}, "grants": [],
+            "basis": basis}  # fmt: skip
 
 
 ASK = ("explain", "--agent", "a", "--system", "s")
@@ -197,6 +199,20 @@ def test_a_target_is_a_name_and_a_value(bridge: Bridge, run: Run) -> None:
 def test_who_can_wants_a_system_or_a_label(bridge: Bridge, run: Run) -> None:
     assert run("who-can").exit_code == 2
     assert bridge.asked == []
+
+
+def test_an_answer_about_the_past_says_from_what_it_was_given(bridge: Bridge, run: Run) -> None:
+    row = {"agent": "a", "owner": "o", "system": "s", "account": "svc", "actions": ["read"], "grants": ["g"]}
+    basis = {"at": "2026-11-01T00:00:00.000Z", "source": "log", "policy": "sha256:0123456789abcdef",
+             "policy_event": 2,
+             "policy_since": "2026-10-01T00:00:00.000Z", "registry_changes": 7,
+             "log": {"first": 1, "last": 90}}  # fmt: skip
+    bridge.answers["policy.who_can"] = {"count": 1, "access": [row], "basis": basis}
+    result = run("who-can", "--label", "pii", "--at", "2026-11-01T00:00:00Z")
+    assert bridge.asked[0][1] == {"label": "pii", "at": 1_793_491_200}
+    assert "svc" in result.stdout
+    assert "by the policy sha256:0123456789ab (event 2 of 2026-10-01T00:00:00.000Z) and 7 registry" in result.stderr
+    assert "from a log of 90 events" in result.stderr
 
 
 def test_a_logged_statement_cannot_steer_the_terminal(bridge: Bridge, run: Run) -> None:

@@ -14,12 +14,16 @@ from twisted.internet.threads import deferToThread
 
 from bridge.adapter import Address, BridgeError, LegacySession, Reason, StreamClosed
 from bridge.api.failure import CommandFailed
+from bridge.api.history import in_thread_directory
 from bridge.api.services import Actor
 from bridge.config import ConfigErrors
 from bridge.daemon.bridge import RestartNeeded
 from bridge.daemon.health import Health
 from bridge.daemon.live import LiveBridge
+from bridge.daemon.opening import unrecorded_changes
 from bridge.net.listener import Listener
+from bridge.policy import policy_of
+from bridge.translation.reading import LogReader
 
 DENY = "  - {id: stop, effect: deny, agents: [deploy-7], system: orders}"
 
@@ -325,3 +329,32 @@ async def test_nothing_secret_is_left_on_the_disk(house: Any) -> None:
 
 def test_listeners_are_listeners(house: Any) -> None:
     assert all(isinstance(one, Listener) for one in house.bridge.listeners.values())
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_policy_is_recorded_in_full_when_it_begins_to_count_and_only_then(house: Any) -> None:
+    first = house.policy.digest
+    house.write(grants=DENY)
+    await house.bridge.reload()
+    await house.bridge.reload()
+    house.write(grants=DENY, more="limits: {connections: 77}")
+    await house.bridge.reload()
+    await house.until(lambda: len(house.events("policy.version")) == 2)
+    logged = [policy_of(event["change"]["after"]) for event in house.events("policy.version")]
+    assert [one.digest for one in logged] == [first, house.policy.digest]
+    assert (logged[-1].grants, logged[-1].systems) == (house.policy.grants, house.policy.systems)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_change_of_the_registry_that_the_log_missed_is_recorded_at_the_next_start(house: Any) -> None:
+    await house.until(lambda: len(house.events("registry.change")) == 2)
+    storage, config = house.bridge.storage, house.bridge.config
+    assert unrecorded_changes(config, storage) == []
+    storage.registry.in_thread_move("deploy-7", "suspend", reason="behind the log's back")
+    (event,) = unrecorded_changes(config, storage)
+    await house.bridge.translation.record(event)
+    assert unrecorded_changes(config, storage) == []
+    change = house.events("registry.change")[-1]["change"]
+    assert (change["before"]["state"], change["after"]["state"]) == ("active", "suspended")
+    agents, _ = in_thread_directory(LogReader(storage.reading_engine), int(storage.now() * 1000) + 1)
+    assert list(agents) == list(storage.registry.in_thread_directory())

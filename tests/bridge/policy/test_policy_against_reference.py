@@ -1,9 +1,12 @@
 """The indexed policy and the plain reference agree, forwards and backwards, on whatever hypothesis thinks up."""
 
 import importlib.util
+import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +15,7 @@ from bridge.policy import (
     ANYONE,
     Circumstances,
     Delegated,
+    DocumentUnreadable,
     Effect,
     Grant,
     Hours,
@@ -21,7 +25,10 @@ from bridge.policy import (
     Subject,
     SystemPolicy,
     difference,
+    document,
+    policy_of,
 )
+from bridge.translation.canonical import canonical
 
 _spec = importlib.util.spec_from_file_location("policy_reference", Path(__file__).with_name("reference.py"))
 reference = importlib.util.module_from_spec(_spec)
@@ -203,3 +210,40 @@ def test_a_fleet_is_answered_agent_by_agent():
     policy = Policy([grant], [SystemPolicy("s1", ("ro",), frozenset({"pii"}))])
     fleet = [Subject(f"agent-{n}", frozenset({"r1"} if n % 2 else {"r2"})) for n in range(10_000)]
     assert len(policy.who_can(fleet, at=0.0, label="pii", action=Action.WRITE)) == 5_000
+
+
+@settings(max_examples=60, deadline=None)
+@given(grant_lists, systems)
+def test_a_policy_can_be_made_again_from_its_document(grants, listed):
+    """Through the log's own text, which takes no other kinds of values."""
+    labelled = [replace(one, account_labels={one.accounts[0]: frozenset({"pii"})}) for one in listed if one.accounts]
+    policy = Policy(grants, labelled or listed, version="v")
+    read = json.loads(canonical(document(policy)))
+    again = policy_of(read)
+    assert (again.grants, again.systems, again.digest) == (policy.grants, policy.systems, policy.digest)
+
+
+def test_a_document_that_is_not_the_one_it_names_is_refused():
+    policy = Policy([Grant("g", agents=frozenset({"a"}), systems=frozenset({"s"}), account="x")], [])
+    read = document(policy)
+    read["grants"][0]["account"] = "root"
+    with pytest.raises(DocumentUnreadable, match="its digest is sha256"):
+        policy_of(read)
+    for broken in (
+        {},
+        {**read, "grants": [{}]},
+        {**read, "grants": [{"id": "g", "nonsense": 1}]},
+        {**read, "systems": 1},
+    ):
+        with pytest.raises(DocumentUnreadable, match="not a policy"):
+            policy_of(broken)
+
+
+def test_the_label_of_an_account_is_asked_for_too():
+    grants = [
+        Grant(f"g{account}", agents=frozenset({"a1"}), systems=frozenset({"s1"}), account=account)
+        for account in ("ro", "rw")
+    ]
+    policy = Policy(grants, [SystemPolicy("s1", ("ro", "rw"), account_labels={"rw": frozenset({"pii"})})])
+    assert [row.account for row in policy.who_can([Subject("a1")], at=0.0, label="pii")] == ["rw"]
+    assert policy.who_can([Subject("a1")], at=0.0, label="other") == ()
