@@ -13,7 +13,8 @@ from sqlalchemy import Connection, Engine
 
 from bridge.storage import writing
 from bridge.translation.identifiers import Identifiers, Timestamps
-from bridge.translation.record import Entry, Event, EventEntry, Mark
+from bridge.translation.record import Entry, Event, EventEntry, Mark, Row
+from bridge.translation.schema import SPAN
 from bridge.translation.vocabulary import INTENT, OUTCOME
 
 _INSERT = (
@@ -27,6 +28,7 @@ _OPEN = (
 _ESTABLISHED = "UPDATE session SET established_seq = ?, backend = ?, client_port = ? WHERE session = ?"
 _CLOSE = "UPDATE session SET closed = ?, closed_seq = ?, outcome = ? WHERE session = ? AND closed IS NULL"
 _INTENT = "INSERT INTO open_intent (request, seq) VALUES (?, ?)"
+_SPAN = "INSERT INTO span (session, first, last) VALUES (?, ?, ?)"
 _OUTCOME = "DELETE FROM open_intent WHERE request = ?"
 
 
@@ -36,10 +38,24 @@ def append(connection: Connection, log: str, entries: Sequence[Entry], timestamp
     first = (last or 0) + 1
     rows = [entry.row(seq, log, timestamps) for seq, entry in enumerate(entries, first)]
     connection.exec_driver_sql(_INSERT, rows)
+    if found := spans(rows):
+        connection.exec_driver_sql(_SPAN, found)
     marks = [(seq, mark) for seq, entry in enumerate(entries, first) if (mark := entry.mark()) is not None]
     if marks:
         _follow(connection, marks)
     return first
+
+
+def spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
+    """The spans of what is written together: session, first and last sequence number."""
+    first: dict[tuple[str, int], int] = {}
+    last: dict[tuple[str, int], int] = {}
+    for row in rows:
+        seq = row[0]
+        key = row[6], seq // SPAN
+        first.setdefault(key, seq)
+        last[key] = seq
+    return [(key[0], seq, last[key]) for key, seq in first.items() if key[0]]
 
 
 def _follow(connection: Connection, marks: list[tuple[int, Mark]]) -> None:

@@ -1,22 +1,23 @@
 """A query as the WHERE of a statement on ``event``.
 
 What an index column holds is compared there; the rest is read out of the body, whose text is searched first, because
-most bodies need not be parsed then.
+most bodies need not be parsed then. Where in the log an agent's, account's or session's events are, ``narrowing`` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from bridge.translation.canonical import clean, quoted
+from bridge.translation.narrowing import Sql, of_columns, of_sessions
 from bridge.translation.query import Pattern, Term, Value
 from bridge.translation.schema import NOT_OPERATION, NOT_SUCCESS
 from bridge.translation.vocabulary import OPERATION, SUCCESS
 
-Sql = tuple[str, tuple[Any, ...]]
-
 COLUMNS = frozenset({"agent", "owner", "system", "account", "outcome", "type", "phase", "action", "session"})
+
+_OF_SESSION: tuple[str, ...] = ("agent", "system", "account")
 
 _MEMBERS = {
     "reason": ("json_extract(body, '$.reason')",),
@@ -41,14 +42,36 @@ class Selection(Protocol):
     def described(self) -> dict[str, str | int]: ...
 
 
-def condition(selection: Selection) -> Sql:
-    """The condition and its parameters."""
-    parts = [_term(term) for term in selection.terms]
-    parts += [(sql, ()) for sql in _partial_indexes(selection.terms)]
-    for sql, number in (("seq < ?", selection.before), ("seq > ?", selection.after)):
+def condition(selection: Selection, *, after: int | None = None, last: int | None = None) -> Sql:
+    """The condition and its parameters. ``after`` (excluded) and ``last`` (included) narrow it further."""
+    befores = [one for one in (selection.before, None if last is None else last + 1) if one is not None]
+    before = min(befores, default=None)
+    after = max((one for one in (selection.after, after) if one is not None), default=None)
+    parts = [_term(term) for term in selection.terms] + _helped(selection.terms, after, before)
+    for sql, number in (("seq < ?", before), ("seq > ?", after)):
         if number is not None:
             parts.append((sql, (number,)))
     return _joined("AND", parts or [("1", ())])
+
+
+def _helped(terms: Iterable[Term], after: int | None, before: int | None) -> list[Sql]:
+    """What follows from the terms and lets SQLite use an index."""
+    exact: dict[str, tuple[str, ...]] = {}
+    times: dict[str, int | None] = {"since": None, "until": None}
+    for term in terms:
+        texts = tuple(clean(value) for value in term.values if isinstance(value, str))
+        if term.key in times and isinstance(term.values[0], int):
+            times[term.key] = term.values[0]
+        elif term.key in COLUMNS and len(texts) == len(term.values) and not term.negated:
+            exact[term.key] = texts
+    if "session" in exact:
+        return [of_sessions(exact["session"], after=after, before=before)]
+    if partial := _partial_indexes(terms):
+        return [(sql, ()) for sql in partial]
+    if "agent" in exact or "system" in exact:
+        columns: dict[str, tuple[str, ...]] = {name: exact[name] for name in _OF_SESSION if name in exact}
+        return [of_columns(columns, **times, after=after, before=before)]
+    return []
 
 
 def _partial_indexes(terms: Iterable[Term]) -> list[str]:

@@ -133,10 +133,16 @@ class LogReader:
         with reading(self._engine) as connection:
             return _find(connection, selection, limit, oldest_first)
 
+    def in_thread_plan(self, selection: Selection) -> list[str]:
+        """How SQLite goes about ``in_thread_find``, step by step. Raises StorageError."""
+        sql, parameters = _search(selection)
+        with reading(self._engine) as connection:
+            return [step[-1] for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", (*parameters, 1))]
+
     def in_thread_session(self, session: str) -> list[LoggedEvent]:
         """All events of a session in the order in which they happened."""
-        sql = f"SELECT {_COLUMNS} FROM event WHERE session = ? ORDER BY seq LIMIT ?"
-        return sorted(self._read(sql, (session, MAX_SESSION_EVENTS)), key=lambda event: str(event.fields["id"]))
+        found = self.in_thread_find(Filters(session=session), MAX_SESSION_EVENTS, oldest_first=True)
+        return sorted(found, key=lambda event: str(event.fields["id"]))
 
     def in_thread_event(self, id: str) -> LoggedEvent | None:
         """The event with an id (the reference that a client was told). Raises ValueError when it is no id."""
@@ -174,10 +180,12 @@ class LogReader:
 
     def in_thread_pages(self, selection: Selection, last: int) -> Iterator[list[LoggedEvent]]:
         """All that agree up to sequence number ``last``, oldest first; each page is a transaction of its own."""
-        where, parameters = condition(selection)
         position = 0
-        sql = f"SELECT {_COLUMNS} FROM event WHERE {where} AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
-        while page := self._read(sql, (*parameters, position, last, PAGE)):
+        while True:
+            where, parameters = condition(selection, after=position, last=last)
+            page = self._read(f"SELECT {_COLUMNS} FROM event WHERE {where} ORDER BY seq LIMIT ?", (*parameters, PAGE))
+            if not page:
+                return
             yield page
             position = page[-1].seq
 
@@ -187,10 +195,15 @@ class LogReader:
 
 
 def _find(connection: Connection, selection: Selection, limit: int, oldest_first: bool) -> list[LoggedEvent]:
+    sql, parameters = _search(selection, oldest_first)
+    return _events(connection, sql, (*parameters, limit))
+
+
+def _search(selection: Selection, oldest_first: bool = False) -> tuple[str, tuple[Any, ...]]:
+    """The statement, and its parameters but for the limit."""
     where, parameters = condition(selection)
     order = "ASC" if oldest_first else "DESC"
-    sql = f"SELECT {_COLUMNS} FROM event WHERE {where} ORDER BY seq {order} LIMIT ?"
-    return _events(connection, sql, (*parameters, limit))
+    return f"SELECT {_COLUMNS} FROM event WHERE {where} ORDER BY seq {order} LIMIT ?", parameters
 
 
 def _events(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[LoggedEvent]:

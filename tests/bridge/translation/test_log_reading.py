@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import random
 
 import pytest
 from sqlalchemy import Engine
@@ -121,8 +122,46 @@ def test_a_csv_export_starts_no_formula(filled: LogReader) -> None:
 
 
 def test_a_long_export_goes_page_by_page(engine: Engine) -> None:
-    in_thread_append(engine, "l", [event("operation", "s", number) for number in range(2500)])
+    in_thread_append(engine, "l", [event("session.open", "s", 0)])
+    in_thread_append(engine, "l", [event("operation", "s", number) for number in range(2499)])
     assert len(list(in_thread_export(LogReader(engine), Filters(agent="a-s"), "jsonl").lines)) == 2500
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        Filters(session="s1"),
+        Filters(agent="a-s1"),
+        Filters(agent="a-s1", type="session.open", since=NOON),
+        Filters(agent="a-s1", since=NOON, until=NOON + 5000, before=7),
+        Filters(system="warehouse", account="svc", type="operation"),
+        Filters(agent="a-s1", outcome="failure"),
+        Filters(outcome="denied"),
+        Filters(type="session.open"),
+    ],
+)
+def test_no_search_reads_the_whole_log(filled: LogReader, filters: Filters) -> None:
+    plan = filled.in_thread_plan(filters)
+    assert plan
+    assert not [step for step in plan if step.startswith("SCAN")]
+
+
+def test_operations_are_found_by_the_spans_of_their_sessions_however_they_were_written(engine: Engine) -> None:
+    sessions = [f"s{number}" for number in range(4)]
+    in_thread_append(engine, "l", [event("session.open", session, 0) for session in sessions])
+    chance, written = random.Random(1), 4
+    while written < 1500:
+        size = chance.choice((1, 3, 300))
+        in_thread_append(engine, "l", [event("operation", chance.choice(sessions[:3]), at) for at in range(size)])
+        written += size
+    reader = LogReader(engine)
+    everything = reader.in_thread_find(Filters(), 5000, oldest_first=True)
+    for session in sessions:
+        own = [one for one in everything if one.fields["corr"]["session"] == session]
+        assert reader.in_thread_find(Filters(session=session), 5000, oldest_first=True) == own
+        assert reader.in_thread_find(Filters(agent=f"a-{session}"), 5000, oldest_first=True) == own
+        window = Filters(agent=f"a-{session}", after=200, before=900)
+        assert reader.in_thread_find(window, 5000, oldest_first=True) == [one for one in own if 200 < one.seq < 900]
 
 
 def test_reading_is_an_event_with_its_query(engine: Engine) -> None:

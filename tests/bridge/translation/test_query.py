@@ -151,11 +151,18 @@ def filled() -> LogReader:
             "decision": facts.decision_section(effect="allow", rules=rules),
         }
         labels = (label,) if label else ()
-        index = IndexKeys("ses_1", agent, owner, "warehouse", "svc", action, labels)
+        index = IndexKeys(f"ses_{agent}", agent, owner, "warehouse", "svc", action, labels)
         events.append(Event("operation", outcome=outcome, sections=sections, index=index, at=NOON + number))
     actor = facts.actor_section(kind="person", id="carol")
     events.append(Event("registry.change", sections={"actor": actor}, index=IndexKeys(agent="a1"), at=NOON + 9))
     in_thread_append(engine, "l", events)
+    with engine.begin() as connection:  # their opening is no part of these examples
+        for agent, owner, *_ in OPERATIONS:
+            opened = (f"ses_{agent}", agent, owner, "warehouse", "svc", NOON, 1, "")
+            connection.exec_driver_sql(
+                "INSERT OR IGNORE INTO session (session, agent, owner, system, account, opened, opened_seq, outcome)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)", opened,
+            )  # fmt: skip
     return LogReader(engine)
 
 
@@ -202,7 +209,9 @@ def filled() -> LogReader:
         ("reason:ok -agent:a*", [4]),
         ("phase:complete", [1, 2, 3, 4, 5]),
         ("phase:intent", []),
-        ("session:ses_1 system:ware* account:svc", [1, 2, 3, 4]),
+        ("session:ses_a1 system:ware* account:svc", [1, 2]),
+        ("session:ses_a1,ses_a2", [1, 2, 3]),
+        ("session:ses_* system:warehouse", [1, 2, 3, 4]),
         (f"since:{NOON + 1} until:{NOON + 2}", [2, 3]),
     ],
 )
