@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from bridge import __version__
-from bridge.cli import agents, legacy, log, owners, policy, quotas, running, secrets, sessions, tokens
+from bridge.cli import agents, comparing, legacy, log, owners, policy, quotas, running, secrets, sessions, tokens
 
 
 @click.group(
@@ -36,6 +36,9 @@ for command in (
     secrets.secret,
     policy.explain,
     policy.who_can,
+    comparing.diff,
+    comparing.simulate,
+    comparing.suggest,
     quotas.quota,
     log.log,
     legacy.account,

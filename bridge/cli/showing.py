@@ -55,6 +55,11 @@ def extent(answer: Mapping[str, Any]) -> None:
     click.echo(f"{events}{between}{more}; from a log of {log['last']} events", err=True)
 
 
+def yaml(value: Any) -> str:
+    """As a value in a YAML file: JSON is YAML."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def moment(seconds: float) -> str:
     """Unix seconds in local time."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")

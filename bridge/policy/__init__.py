@@ -18,7 +18,7 @@ from bridge.policy.explanation import Explanation, Trace
 from bridge.policy.grants import ANYONE, Delegated, Effect, Grant, Hours, Mode, SystemPolicy
 from bridge.policy.ledger import Changes, Ledger, Meter, Use
 from bridge.policy.policy import Policy
-from bridge.policy.questions import Access, Circumstances, Difference, difference
+from bridge.policy.questions import Access, Circumstances
 from bridge.policy.quotas import Exceeded, Measure, Per, Price, Quota, Running
 from bridge.policy.standing import Standing
 
@@ -29,7 +29,6 @@ __all__ = [
     "Circumstances",
     "Decision",
     "Delegated",
-    "Difference",
     "DocumentUnreadable",
     "Effect",
     "Exceeded",
@@ -51,7 +50,6 @@ __all__ = [
     "SystemPolicy",
     "Trace",
     "Use",
-    "difference",
     "document",
     "policy_of",
 ]

@@ -1,4 +1,4 @@
-"""The policy asked backwards: who can, what can, and what a change of the policy changes.
+"""The policy asked backwards: who can, and what can; see ``changes`` for what another policy changes.
 
 Exact, because every answer comes from forward decisions. ``Circumstances`` says for which: one given source, hour,
 delegation and target, or *any* that could occur. For "any", one representative is tried of every class of
@@ -53,14 +53,6 @@ class Access:
     mode: Mode
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """What only the new policy gives, and what only the old one gave; of each access the actions that differ."""
-
-    gained: tuple[Access, ...] = ()
-    lost: tuple[Access, ...] = ()
-
-
 @dataclass(slots=True)
 class _Found:
     through: int = 0
@@ -80,7 +72,7 @@ def who_can(
 ) -> tuple[Access, ...]:
     """Who reaches the systems asked for, sorted by agent, system, account. ``at`` counts for expiry (and hours)."""
     given = circumstances or Circumstances()
-    asked = _timeless(decider, at) if given.any_hour else decider
+    asked = timeless(decider, at) if given.any_hour else decider
     indexes = [index for index in map(asked.index, sorted(asked.systems)) if index and _meant(index, system, label)]
     listed = tuple(subjects)
     rows: list[Access] = []
@@ -98,36 +90,13 @@ def who_can(
     return tuple(sorted(rows, key=lambda row: (row.agent, row.system, row.account)))
 
 
-def difference(
-    old: Decider,
-    new: Decider,
-    subjects: Iterable[Subject],
-    *,
-    at: float,
-    circumstances: Circumstances | None = None,
-) -> Difference:
-    """Which agents gain and lose what when ``new`` replaces ``old``."""
-    listed = tuple(subjects)
-    before = who_can(old, listed, at=at, circumstances=circumstances)
-    after = who_can(new, listed, at=at, circumstances=circumstances)
-    return Difference(gained=_beyond(after, before), lost=_beyond(before, after))
-
-
-def _beyond(rows: Iterable[Access], others: Iterable[Access]) -> tuple[Access, ...]:
-    known = {(row.agent, row.system, row.account): row.actions for row in others}
-    cut = (
-        replace(row, actions=row.actions - known.get((row.agent, row.system, row.account), frozenset())) for row in rows
-    )
-    return tuple(row for row in cut if row.actions)
-
-
 def _meant(index: SystemIndex, system: str | None, label: str | None) -> bool:
     asked = index.system
     some = label is None or any(asked.labelled(label, account) for account in asked.accounts)
     return some and (system is None or asked.name == system)
 
 
-def _timeless(decider: Decider, at: float) -> Decider:
+def timeless(decider: Decider, at: float) -> Decider:
     """The grants that live at ``at`` without their expiry, so that hours of the coming week can be tried."""
     live = (grant for grant in decider.grants if grant.expires is None or at < grant.expires)
     return Decider((replace(grant, expires=None) for grant in live), decider.systems.values(), decider.version)
@@ -135,7 +104,7 @@ def _timeless(decider: Decider, at: float) -> Decider:
 
 def _accesses(index: SystemIndex, subject: Subject, at: float, given: Circumstances) -> list[Access]:
     found = {account: _Found() for account in index.system.accounts}
-    for request in _requests(index, subject, at, given):
+    for request in requests(index.rules, subject, index.system.name, at, given):
         weighed = weigh(index, request)
         for account, sum_ in found.items():
             verdict = judge(account, weighed, index.base)
@@ -149,8 +118,8 @@ def _accesses(index: SystemIndex, subject: Subject, at: float, given: Circumstan
             subject.agent,
             index.system.name,
             account,
-            _actions(sum_.through),
-            _actions(sum_.granted),
+            actions_of(sum_.through),
+            actions_of(sum_.granted),
             tuple(sum_.grants),
             index.system.mode,
         )
@@ -159,21 +128,22 @@ def _accesses(index: SystemIndex, subject: Subject, at: float, given: Circumstan
     ]
 
 
-def _actions(mask: int) -> frozenset[Action]:
+def actions_of(mask: int) -> frozenset[Action]:
     return frozenset(action for action, bit in BITS.items() if mask & bit)
 
 
-def _requests(index: SystemIndex, subject: Subject, at: float, given: Circumstances) -> Iterator[Request]:
-    rules = [
-        rule for rule in index.rules if not (rule.grant.agents and not rule.grant.agents & {subject.agent, ANYONE})
-    ]
+def requests(
+    every: Iterable[Rule], subject: Subject, system: str, at: float, given: Circumstances
+) -> Iterator[Request]:
+    """One request of every class of circumstances that these rules, all about one system, tell apart."""
+    rules = [rule for rule in every if not (rule.grant.agents and not rule.grant.agents & {subject.agent, ANYONE})]
     for source, target, delegated, moment in product(
         _sources(rules) if given.source is None else [given.source],
         _targets(rules) if given.target is None else [given.target],
         _delegations(rules, subject) if given.delegated is None else [given.delegated],
         _moments(rules, at) if given.any_hour else [at],
     ):
-        yield Request(replace(subject, delegated=delegated), index.system.name, target=target, source=source, at=moment)
+        yield Request(replace(subject, delegated=delegated), system, target=target, source=source, at=moment)
 
 
 def _sources(rules: list[Rule]) -> list[str]:
