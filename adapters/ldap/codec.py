@@ -362,6 +362,12 @@ def present(attribute: bytes) -> bytes:
     return ber.encode(filters.PRESENT, attribute)
 
 
+def equality(attribute: bytes, value: str) -> bytes:
+    """The filter ``(attribute=value)``."""
+    value_octets = ber.encode(ber.OCTET_STRING, value.encode())
+    return ber.encode(filters.EQUALITY, ber.encode(ber.OCTET_STRING, attribute), value_octets)
+
+
 def limited(
     message: Message, search: Search, *, size: int = 0, time: int = 0, deref: int | None = None
 ) -> bytes | None:

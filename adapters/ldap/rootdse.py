@@ -50,7 +50,7 @@ class Served:
 
 def rewritten(message: Message, search: codec.Search, served: Served) -> bytes:
     """The rootDSE entry for the agent. Raises PeerFault."""
-    entry = _read(message)
+    entry = read_entry(message)
     out: list[tuple[bytes, list[bytes]]] = []
     for description, values in entry:
         name = description.split(b";")[0].decode("latin-1").lower()
@@ -91,7 +91,8 @@ def _asked(search: codec.Search, name: str) -> bool:
     return b"+" in wanted or name.lower().encode() in wanted
 
 
-def _read(message: Message) -> list[tuple[bytes, list[bytes]]]:
+def read_entry(message: Message) -> list[tuple[bytes, list[bytes]]]:
+    """The attributes of a SearchResultEntry with their values. Raises PeerFault."""
     data, found = message.data, []
     try:
         _, at = ber.expect(data, message.body, message.stop, ber.OCTET_STRING)

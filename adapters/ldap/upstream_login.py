@@ -79,12 +79,13 @@ class UpstreamBind:
         self._secret = secret
         self._number = number
 
-    def request(self) -> bytes:
-        """Raises BindRefused when name or password is empty: that Bind would succeed, as nobody (RFC 4513 5.1.2)."""
+    def request(self, more: bytes = b"") -> bytes:
+        """``more``: controls to go with it. Raises BindRefused when name or password is empty: that Bind would succeed,
+        as nobody (RFC 4513 5.1.2)."""
         if not self._name or not self._secret:
             raise BindRefused(Kind.EMPTY)
         operation = codec.simple_bind(self._name.encode(), self._secret.reveal())
-        return codec.request(self._number, operation, controls.ppolicy_request())
+        return codec.request(self._number, operation, controls.ppolicy_request() + more)
 
     def read(self, message: Message) -> Ppolicy:
         """Raises BindRefused, or PeerFault for what is no answer to the Bind."""

@@ -129,6 +129,11 @@ class Admission(Protocol):
         """The same decision without a record, to leave out of an answer what must not be seen."""
         ...
 
+    @property
+    def narrowing(self) -> frozenset[str]:
+        """The facts by which any grant about this agent narrows: where none does, nothing need be looked at."""
+        ...
+
     def recording(self, name: str, *, required: bool) -> Recording:
         """A new recording of this session. Raises Refused when it is required and cannot be made."""
         ...

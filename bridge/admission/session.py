@@ -237,6 +237,13 @@ class Session:
     def may(self, action: Action, target: Target) -> bool:
         return not self.is_over() and self._decide(action, target, self._core.now()).allowed
 
+    @property
+    def narrowing(self) -> frozenset[str]:
+        core = self._core
+        if core.policy is not self._policy or core.directory is not self._directory:
+            self._follow()
+        return self._standing.narrowing(core.now())
+
     def recording(self, name: str, *, required: bool) -> Recording:
         try:
             if self._core.recordings is None:

@@ -77,6 +77,10 @@ class Survey:
     def may(self, action: Action, target: Target) -> bool:
         return False
 
+    @property
+    def narrowing(self) -> frozenset[str]:
+        return frozenset()
+
     def recording(self, name: str, *, required: bool) -> Recording:
         raise self._refused("survey", "a survey is not recorded")
 

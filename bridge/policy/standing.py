@@ -42,6 +42,12 @@ class Standing:
         self._remembered[key] = (at, self._until(at), decision)
         return decision
 
+    def narrowing(self, at: float) -> frozenset[str]:
+        """The facts by which the grants about this agent narrow."""
+        index = self._decider.index(self._request.system)
+        rules = index.selected(self._request.subject, at) if index else ()
+        return frozenset(name for rule in rules for name in rule.grant.targets)
+
     def _until(self, at: float) -> float:
         index = self._decider.index(self._request.system)
         until = FOREVER

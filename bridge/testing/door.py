@@ -69,6 +69,7 @@ class FakeAdmission:
         self.actions = frozenset(actions)
         self.login = Login("legacy", Secret("static-password"))
         self.refuse: dict[Action, Refused] = {}
+        self.narrowing: frozenset[str] = frozenset()
         self.warning = ""
         self.unreachable: Refused | None = None
         self.legacy: list[MemoryStream] = []

@@ -1,0 +1,53 @@
+"""The story of one LDAP connection.
+
+Strangers are answered by ``Gate`` until a Bind with a credential comes; ``admit``, the static account's Bind upstream,
+``established``; only then does the agent hear yes. ``Session`` relays until the agent binds anew, leaves, or is cut.
+A Bind with the credential that is bound already goes on with the same session.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar
+
+from adapters.ldap.connection import Connection
+from adapters.ldap.knowledge import Learning
+from adapters.ldap.options import Options as LDAPOptions
+from adapters.ldap.upstream import log_in
+from bridge.adapter import Admission, Check, Door, Stream, SystemFacts
+
+
+class LDAPAdapter:
+    """One instance per system. ``clock`` is monotonic seconds."""
+
+    name: ClassVar[str] = "ldap"
+    default_port: ClassVar[int] = 636
+    Options: ClassVar[type[Any]] = LDAPOptions
+    targets: ClassVar[frozenset[str]] = frozenset()
+    operation_targets: ClassVar[frozenset[str]] = frozenset({"base", "attribute"})
+    encrypts: ClassVar[bool] = False
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._learning = Learning(clock)
+
+    def start(self, deferring: Callable[..., Awaitable[Any]]) -> None:
+        self._learning.deferring = deferring
+
+    def stop(self) -> None:
+        """Nothing of it outlives its sessions."""
+
+    async def serve(self, client: Stream, door: Door) -> None:
+        await Connection(client, door, self._learning, self._clock).serve()
+
+    async def examine(
+        self, admission: Admission, system: SystemFacts, targets: Mapping[str, frozenset[str]]
+    ) -> list[Check]:
+        """Logs in as the static account."""
+        directory = await log_in(admission, system, clock=self._clock)
+        await admission.established({})
+        return [Check.of_encryption(directory.stream.tls is not None)]
+
+
+ADAPTER = LDAPAdapter

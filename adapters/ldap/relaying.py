@@ -1,0 +1,237 @@
+"""A bound session: both directions between the agent's good Bind and whatever ends or replaces it.
+
+``Deciding`` says what goes to the directory, ``Results`` what comes back; here they meet the streams. The agent's next
+Bind, or StartTLS, is raised as ``Interrupted``: the connection goes on without this session, or with the same again.
+"""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from adapters.ldap import answers, codec
+from adapters.ldap.codes import ANSWER, Code, Oid, Op
+from adapters.ldap.deciding import Deciding
+from adapters.ldap.framing import Framer, Message
+from adapters.ldap.refusals import Spoken, answer, goodbye, refusal
+from adapters.ldap.results import Results
+from adapters.ldap.upstream import OWN_IDS
+from bridge.adapter import Admission, PeerFault, Reason, Refused, Result, Stream, StreamClosed, TimedOut
+from bridge.adapter.relay import Side
+from bridge.adapter.relay import relay as pump
+
+MAX_PENDING_OUT = 64 * 1024
+"""Bytes of requests gathered before they are sent."""
+
+
+class Interrupted(Exception):
+    """The agent's Bind or StartTLS: what comes next is no part of this session."""
+
+    def __init__(self, message: Message) -> None:
+        super().__init__()
+        self.message = message
+
+
+class Left(Exception):
+    """The agent unbound or hung up."""
+
+
+class Session:
+    """One admitted agent on one connection to the directory. ``framer`` is the connection's, shared by its sessions."""
+
+    def __init__(
+        self,
+        client: Stream,
+        upstream: Stream,
+        admission: Admission,
+        framer: Framer,
+        deciding: Deciding,
+        results: Results,
+        *,
+        who: str,
+    ) -> None:
+        self._client = client
+        self._upstream = upstream
+        self._admission = admission
+        self._framer = framer
+        self._deciding = deciding
+        self._results = results
+        self._who = who
+        self._outgoing: list[bytes] = []
+        self.ended = False  # from outside, and the agent was told
+        admission.on_cut(self._cut)
+
+    async def run(self) -> None:
+        """Raises Interrupted or Left; Refused or PeerFault when the bridge or the directory ended it, told by then."""
+        rest = self._framer.rest
+        self._framer.clear()
+        self._client.unread(rest)
+        try:
+            end = await pump(
+                self._client,
+                self._upstream,
+                to_upstream=self._to_upstream,
+                to_client=self._to_client,
+                on_client_eof=self._client_left,
+            )
+        except PeerFault as fault:
+            await self._end(Spoken(Reason.PROTOCOL, Code.PROTOCOL_ERROR, str(fault)))
+            raise
+        except Refused as refused:
+            await self._end(refused)
+            raise
+        if self.ended:
+            return
+        if end.side is Side.UPSTREAM:
+            await self._upstream_left(end.cause)
+        raise StreamClosed(end.cause)
+
+    async def alive(self) -> bool:
+        """Whether the directory still holds its side of a connection that nobody used for a while."""
+        if self.ended:
+            return False
+        try:
+            data = await self._upstream.receive(0)
+        except TimedOut:
+            return True
+        except StreamClosed:
+            return False
+        self._upstream.unread(data)
+        return bool(data)
+
+    async def part(self) -> None:
+        """Takes leave of the directory."""
+        try:
+            await self._upstream.send(b"".join([*self._results.abandons(), codec.request(OWN_IDS, codec.unbind())]))
+        except StreamClosed:
+            return
+
+    async def close(self, detail: str) -> None:
+        """Gives up what is under way and ends the session, while the client's connection goes on."""
+        await self.part()
+        self._results.settle(detail, Result.ABORTED)
+        await self._admission.end(detail)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._results.outstanding)
+
+    def settle(self) -> None:
+        self._results.settle("the session ended before the answer")
+
+    # -- towards the directory ----------------------------------------------------------------------------------------
+
+    async def _to_upstream(self, data: bytes) -> None:
+        framer = self._framer
+        framer.add(data)
+        while (message := framer.next()) is not None:
+            await self._message(message)
+        await self._flush()
+
+    async def _message(self, message: Message) -> None:
+        tag = message.tag
+        if not 1 <= message.id < OWN_IDS:
+            raise PeerFault("a message id is 0 or one of the bridge's own")
+        if message.id in self._results.outstanding and tag not in (Op.UNBIND, Op.ABANDON, Op.BIND):
+            raise PeerFault("a message id is used twice at once")
+        if tag == Op.UNBIND:
+            await self._unbind()
+        elif tag == Op.ABANDON:
+            await self._abandon(message)
+        elif tag == Op.BIND:
+            await self._flush()
+            raise Interrupted(message)
+        elif tag not in ANSWER:
+            raise PeerFault("a message is no request of LDAP version 3")
+        elif tag != Op.EXTENDED or not await self._own(message):
+            await self._ask(message)
+
+    async def _ask(self, message: Message) -> None:
+        try:
+            self._outgoing.append(await self._deciding.decide(message))
+        except Refused as refused:
+            if answer(refused).fatal:
+                raise
+            await self._say(refusal(refused, message.tag, message.id))
+        if sum(map(len, self._outgoing)) > MAX_PENDING_OUT:
+            await self._flush()
+
+    async def _own(self, message: Message) -> bool:
+        """Extended requests that the bridge answers itself."""
+        request = codec.decode(message)
+        assert isinstance(request, codec.Extended)
+        if request.oid == Oid.WHO_AM_I:
+            who = self._who.encode()
+            await self._say(answers.result(message.id, Op.EXTENDED_RESPONSE, Code.SUCCESS, value=who))
+            return True
+        if request.oid == Oid.START_TLS:
+            if not self.busy:
+                raise Interrupted(message)
+            text = "cannot start TLS while operations are under way"
+            await self._say(answers.answer_to(message.tag, message.id, Code.OPERATIONS_ERROR, text))
+            return True
+        return False
+
+    async def _abandon(self, message: Message) -> None:
+        """No answer, also not for an id that is not under way (RFC 4511 section 4.11)."""
+        request = codec.decode(message)
+        assert isinstance(request, codec.Abandon)
+        if self._results.forget(request.target, "abandoned by the agent"):
+            self._outgoing.append(self._deciding.stamped(message))
+
+    async def _unbind(self) -> NoReturn:
+        await self._flush()
+        raise Left
+
+    async def _client_left(self) -> None:
+        if self._framer.rest:
+            raise PeerFault("the client went away amid a message")
+        raise Left
+
+    async def _flush(self) -> None:
+        outgoing, self._outgoing = self._outgoing, []
+        if outgoing:
+            await self._upstream.send(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+
+    # -- towards the agent --------------------------------------------------------------------------------------------
+
+    async def _to_client(self, data: bytes) -> None:
+        results = self._results
+        out = results.receive(data)
+        if len(out) == 1:
+            await self._client.send(out[0])
+        elif out:
+            await self._client.send(b"".join(out))
+        if results.upward:
+            upward, results.upward = results.upward, []
+            await self._upstream.send(b"".join(upward))
+
+    async def _say(self, data: bytes) -> None:
+        await self._client.send(data)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    async def _cut(self, refused: Refused) -> None:
+        """The session is ended from outside."""
+        await self._end(refused)
+
+    async def _upstream_left(self, cause: str) -> NoReturn:
+        detail = self._results.goodbye or cause
+        lost = Refused(
+            Reason.UPSTREAM_LOST,
+            "the connection to the legacy system was lost",
+            reference=self._admission.session,
+            detail=detail,
+        )
+        await self._end(lost)
+        raise lost
+
+    async def _end(self, refused: Refused) -> None:
+        """What is under way is answered, then the goodbye; the peer may be gone, which changes nothing."""
+        if self.ended:
+            return
+        self.ended = True
+        said = self._results.refuse_all(refused)
+        try:
+            await self._client.send(said + goodbye(refused))
+        except StreamClosed:
+            return

@@ -1,0 +1,212 @@
+"""What comes from the directory: attributed to what was asked, sifted, counted (RFC 4511 section 4.5.2).
+
+Entries that no rule looks into pass in runs, as the bytes that came. What answers nothing that was asked is dropped: it
+belongs to an operation that was abandoned (Samba goes on sending), or to none (node-ldapjs#890).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adapters.ldap import answers, codec, controls
+from adapters.ldap.codes import NOT_FINAL, Code, Oid, Op
+from adapters.ldap.framing import MAX_ID, Framer, Message
+from adapters.ldap.referrals import Referrals
+from adapters.ldap.refusals import refusal as refusal_message
+from adapters.ldap.sieve import Sieve, mentions_secrets
+from bridge.adapter import Outcome, Permit, Refused, Result
+
+GOOD = frozenset({Code.SUCCESS, Code.COMPARE_FALSE, Code.COMPARE_TRUE, Code.SASL_IN_PROGRESS})
+
+MAX_CHAINS = 64
+"""Paged searches of one session whose count is kept between two pages."""
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """One operation under way. ``limit``: entries that may come, -1 for any; ``chain``: those of its earlier pages."""
+
+    tag: int
+    permit: Permit
+    sieve: Sieve | None = None
+    limit: int = -1
+    chain: int = 0
+    paged: bool = False
+    rows: int = 0
+    bytes: int = 0
+    left_out: int = 0
+    references: int = 0
+
+    def outcome(self, result: Result, code: str, detail: str = "") -> Outcome:
+        notes = [detail] if detail else []
+        if self.left_out:
+            notes.append(f"{self.left_out} entries left out")
+        if self.references:
+            notes.append(f"{self.references} references left out")
+        return Outcome(result, code, self.rows, self.bytes, "; ".join(notes))
+
+
+class Results:
+    """One session's. ``told``: ``Admission.outcome``. ``upward``: what is to be sent to the directory because of it."""
+
+    def __init__(
+        self,
+        framer: Framer,
+        told: Callable[[Permit, Outcome], None],
+        referrals: Referrals,
+        *,
+        pass_references: bool = False,
+        stamp: bytes = b"",
+    ) -> None:
+        self.outstanding: dict[int, Asked] = {}
+        self.upward: list[bytes] = []
+        self.goodbye = ""
+        self.strays = 0
+        self._framer = framer
+        self._told = told
+        self._referrals = referrals
+        self._pass_references = pass_references
+        self._stamp = stamp
+        self._chains: OrderedDict[bytes, int] = OrderedDict()
+        self._block = b""
+        self._suspicious = False
+
+    # -- what was asked
+
+    def chain(self, cookie: bytes) -> int:
+        """Entries that came on the earlier pages of a paged search."""
+        return self._chains.pop(cookie, 0)
+
+    def forget(self, number: int, detail: str, result: Result = Result.ABORTED) -> bool:
+        """The operation is given up; whatever still comes for it is dropped."""
+        asked = self.outstanding.pop(number, None)
+        if asked is None:
+            return False
+        self._told(asked.permit, asked.outcome(result, "", detail))
+        return True
+
+    def settle(self, detail: str, result: Result = Result.UNKNOWN) -> None:
+        """The end: what is under way will not be answered."""
+        for number in list(self.outstanding):
+            self.forget(number, detail, result)
+
+    def refuse_all(self, refused: Refused) -> bytes:
+        """Answers to all that is under way, whose outcome stays unknown."""
+        said = [refusal_message(refused, asked.tag, number) for number, asked in self.outstanding.items()]
+        self.settle(f"the session ended before the answer: {refused.reason.value}")
+        return b"".join(said)
+
+    def abandons(self) -> list[bytes]:
+        """Abandon requests for all that is under way."""
+        return [self._abandon(number) for number in self.outstanding]
+
+    # -- what comes
+
+    def receive(self, data: bytes) -> list[bytes | memoryview]:
+        """What the agent gets. Raises PeerFault."""
+        out: list[bytes | memoryview] = []
+        block, start, end = b"", 0, 0  # a run of messages that pass as they came
+        framer = self._framer
+        framer.add(data)
+        while (message := framer.next()) is not None:
+            passed = self._one(message)
+            if passed is message:
+                if message.data is block and message.start == end:
+                    end = message.end
+                    continue
+                if end:
+                    out.append(memoryview(block)[start:end])
+                block, start, end = message.data, message.start, message.end
+            elif passed is not None:
+                if end:
+                    out.append(memoryview(block)[start:end])
+                    end = 0
+                out.append(passed)  # type: ignore[arg-type]
+        if end:
+            out.append(block if end - start == len(block) else memoryview(block)[start:end])
+        return out
+
+    def _one(self, message: Message) -> Message | bytes | None:
+        asked = self.outstanding.get(message.id)
+        if asked is None:
+            self._stray(message)
+            return None
+        if message.tag == Op.ENTRY:
+            return self._entry(message, asked)
+        if message.tag == Op.REFERENCE:
+            return self._reference(message, asked)
+        if message.tag in NOT_FINAL:
+            return message
+        return self._final(message, asked)
+
+    def _stray(self, message: Message) -> None:
+        if message.id:
+            self.strays += 1
+            return
+        found = answers.read_result(message)
+        if found.name == Oid.NOTICE_OF_DISCONNECTION.encode():
+            self.goodbye = f"notice of disconnection, code {found.code}"
+
+    def _entry(self, message: Message, asked: Asked) -> Message | bytes | None:
+        sieve = asked.sieve
+        if sieve is None:
+            self.strays += 1  # an entry that answers no search
+            return None
+        if asked.rows == asked.limit:
+            return self._cut(message.id, asked)
+        passed: Message | bytes | None = message
+        if not sieve.idle or (not sieve.clean and self._suspect(message)):
+            passed = sieve.sift(message)
+            if passed is None:
+                asked.left_out += 1
+                return None
+        asked.rows += 1
+        asked.bytes += message.end - message.start
+        return passed
+
+    def _suspect(self, message: Message) -> bool:
+        """Whether a name of an attribute with secrets may be in it; a block of entries is looked at once."""
+        if message.data is not self._block:
+            self._block = message.data
+            self._suspicious = mentions_secrets(message.data)
+        return self._suspicious and mentions_secrets(message.raw)
+
+    def _cut(self, number: int, asked: Asked) -> bytes:
+        """The bridge's own limit is reached, whatever the directory made of the one in the request."""
+        del self.outstanding[number]
+        self.upward.append(self._abandon(number))
+        text = "the most entries of one search here have come"
+        self._told(asked.permit, asked.outcome(Result.FAILURE, str(Code.SIZE_LIMIT.value), text))
+        return answers.answer_to(asked.tag, number, Code.SIZE_LIMIT, text)
+
+    def _abandon(self, number: int) -> bytes:
+        return codec.request(MAX_ID, codec.abandon(number), self._stamp)
+
+    def _reference(self, message: Message, asked: Asked) -> bytes | None:
+        passed = self._referrals.reference(message) if self._pass_references else None
+        if passed is None:
+            asked.references += 1
+        return passed
+
+    def _final(self, message: Message, asked: Asked) -> Message | bytes:
+        del self.outstanding[message.id]
+        code = answers.read_result(message).code
+        if asked.paged:
+            self._page(message, asked)
+        result = Result.SUCCESS if code in GOOD else Result.FAILURE
+        self._told(asked.permit, asked.outcome(result, str(code)))
+        if code == Code.REFERRAL:
+            return self._referrals.result(asked.tag, message)
+        said = answers.fitting(asked.tag, message)
+        return message if said == message.raw else said
+
+    def _page(self, message: Message, asked: Asked) -> None:
+        for control in controls.read(message):
+            if control.oid == Oid.PAGED_RESULTS:
+                _, cookie = controls.page(control.value)
+                if cookie:
+                    self._chains[cookie] = asked.chain + asked.rows
+                    while len(self._chains) > MAX_CHAINS:
+                        self._chains.popitem(last=False)

@@ -1,0 +1,155 @@
+"""A bridge in front of a directory, and LDAP over a blocking socket for what no client library can be made to do."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from pathlib import Path
+from typing import Any
+
+from rig.directory import SUFFIX, dn
+from rig.place import free_port
+from rig.slapd import Slapd
+
+from adapters.ldap import answers, codec
+from adapters.ldap.codes import ANSWER, NOT_FINAL, Oid, Op
+from adapters.ldap.framing import LIMIT_UPSTREAM, Framer, Message
+
+TIMEOUT = 10.0
+ALL = ["read", "write", "admin"]
+PEOPLE = f"ou=people,{SUFFIX}"
+
+
+def door_document(slapd: Slapd) -> dict[str, Any]:
+    """Systems by name; readers are granted ``read``, writers everything."""
+    narrow = {"bases": [PEOPLE], "attributes": ["objectClass", "cn", "uid", "mail"]}
+    dead, untrusted = _system(slapd, "svc_reader"), _system(slapd, "svc_reader")
+    dead["upstream"]["port"] = free_port()
+    del untrusted["upstream"]["ca"]
+    systems = {
+        "directory": _system(slapd, "svc_reader", "svc_writer"),
+        "starttls": _system(slapd, "svc_reader", port=slapd.port, encryption="starttls"),
+        "narrow": _system(slapd, "svc_writer"),
+        "capped": _system(slapd, "svc_reader", max_entries=5),
+        "wrong": _system(slapd, "svc_wrong"),
+        "locked": _system(slapd, "svc_locked"),
+        "dead": dead,
+        "untrusted": untrusted,
+    }
+    grants = [
+        _grant("reads", "reader", "directory", "svc_reader", ["read"]),
+        _grant("writes", "writer", "directory", "svc_writer", ALL),
+        {**_grant("narrow", "reader", "narrow", "svc_writer", ["read", "write"]), **narrow},
+        {"id": "no-vip", "roles": ["reader"], "system": "narrow", "effect": "deny", "bases": [f"uid=user07,{PEOPLE}"]},
+    ]
+    for system, account in (
+        ("starttls", "svc_reader"), ("capped", "svc_reader"), ("wrong", "svc_wrong"), ("locked", "svc_locked"),
+        ("dead", "svc_reader"), ("untrusted", "svc_reader"),
+    ):  # fmt: skip
+        grants.append(_grant(f"reads-{system}", "reader", system, account, ["read"]))
+    team = {"kind": "team", "contact": "people@example.org", "on_call": "https://oncall.example.org/people"}
+    return {
+        "bridge": {"drain": "0s"},
+        "owners": {"payments": team},
+        "roles": {"reader": {"description": "reads"}, "writer": {"description": "writes"}},
+        "systems": systems,
+        "grants": grants,
+    }
+
+
+def door_environment(slapd: Slapd) -> dict[str, str]:
+    environment = {f"PW_{account.upper()}": password for account, password in slapd.passwords.items()}
+    return {**environment, "PW_SVC_WRONG": slapd.passwords["svc_writer"]}
+
+
+def _system(slapd: Slapd, *accounts: str, port: int = 0, **options: Any) -> dict[str, Any]:
+    upstream = {"host": "127.0.0.1", "port": port or slapd.tls_port, "tls": "verify-full"}
+    return {
+        "protocol": "ldap",
+        "upstream": {**upstream, "ca": str(slapd.authority.ca)},
+        "options": options,
+        "accounts": {
+            account: {"user": dn(account.replace("wrong", "reader")), "secret": f"env:PW_{account.upper()}"}
+            for account in accounts
+        },
+    }
+
+
+def _grant(id: str, role: str, system: str, account: str, actions: list[str]) -> dict[str, Any]:
+    return {"id": id, "roles": [role], "system": system, "account": account, "actions": actions, "default": True}
+
+
+class Talk:
+    """One connection to a door, in the clear until ``tls``."""
+
+    def __init__(self, port: int) -> None:
+        self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT)
+        self._framer = Framer(LIMIT_UPSTREAM)
+        self._number = 0
+
+    def __enter__(self) -> Talk:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def tls(self, ca: Path) -> Talk:
+        context = ssl.create_default_context(cafile=str(ca))
+        self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
+        return self
+
+    def start_tls(self, ca: Path) -> Talk:
+        assert self.ask(codec.extended(Oid.START_TLS)).code == 0
+        return self.tls(ca)
+
+    def bind(self, token: str, name: str = "") -> answers.LdapResult:
+        return self.ask(codec.simple_bind(name.encode(), token.encode()))
+
+    def say(self, operation: bytes, controls: bytes = b"", *, number: int = 0) -> int:
+        self._number = number or self._number + 1
+        self.socket.sendall(codec.request(self._number, operation, controls))
+        return self._number
+
+    def hear(self) -> Message:
+        while (found := self._framer.next()) is None:
+            data = self.socket.recv(65536)
+            if not data:
+                raise EOFError("the bridge closed the connection")
+            self._framer.add(data)
+        return found
+
+    def all(self) -> list[Message]:
+        """Up to a final answer."""
+        heard = [self.hear()]
+        while heard[-1].tag in NOT_FINAL:
+            heard.append(self.hear())
+        return heard
+
+    def ask(self, operation: bytes, controls: bytes = b"") -> answers.LdapResult:
+        """The result of the final answer."""
+        number = self.say(operation, controls)
+        last = self.all()[-1]
+        assert last.id == number or last.id == 0, last
+        return answers.read_result(last)
+
+    def search(self, base: str, *attributes: str, scope: int = 2, controls: bytes = b"") -> tuple[list[Message], int]:
+        """Entries and result code, all of the filter ``(objectClass=*)``."""
+        names = tuple(name.encode() for name in attributes)
+        self.say(codec.search(base.encode(), scope, codec.present(b"objectClass"), names), controls)
+        heard = self.all()
+        return [one for one in heard if one.tag == Op.ENTRY], answers.read_result(heard[-1]).code
+
+    def closed(self) -> bool:
+        """Whether nothing more comes, whatever was still on its way."""
+        try:
+            while self.socket.recv(65536):
+                pass
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+        return True
+
+
+def final(tag: int) -> bool:
+    return tag in ANSWER.values()
