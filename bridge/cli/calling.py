@@ -72,10 +72,9 @@ def fail(text: str, *, as_json: bool = False, field: str = "", status: int = 1) 
 def _tell(error: Exception, *, as_json: bool) -> NoReturn:
     """What is somebody's to mend is said in one line; a defect keeps its traceback."""
     from bridge.adapter import BridgeError
-    from bridge.identity.issuer import IssuerKeyRefused
-    from bridge.storage import StorageError
+    from bridge.storage import KeyRefused, StorageError
     from bridge.translation.log import LogUnavailable
 
-    if isinstance(error, BridgeError | StorageError | IssuerKeyRefused | LogUnavailable | OSError):
+    if isinstance(error, BridgeError | StorageError | KeyRefused | LogUnavailable | OSError):
         fail(str(error), as_json=as_json, field=getattr(error, "field", ""))
     raise error

@@ -73,7 +73,9 @@ class Bridge:
         self._adapter_pool = ThreadPool("adapters", ADAPTER_THREADS, reactor)
         self._recording_pool = ThreadPool("recordings", 1, reactor)  # one thread: frames stay in order
         self._recordings = recordings(config, self._recording_pool, reactor)
-        self.translation = SQLLog(storage.log_engine, reactor, config.bridge.name, node=_node(), version=__version__)
+        self.translation = SQLLog(
+            storage.log_engine, reactor, config.bridge.name, storage.checkpoints, node=_node(), version=__version__
+        )
         self.issuers = Issuers(reactor, self._keys_changed)
         self._adapter_types = find_adapters()
         self._adapters: dict[str, Adapter] = {}

@@ -28,10 +28,12 @@ from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.lifecycle import REVOKED
 from bridge.identity.registry import Changed, Registry
 from bridge.policy import Ledger, Policy, document
-from bridge.storage import StorageError, ThreadPool, open_engine, upgrade
+from bridge.storage import StorageError, ThreadPool, open_engine, upgrade, writing
 from bridge.translation import facts
 from bridge.translation.appending import in_thread_append
+from bridge.translation.checkpoints import Checkpoints, load_signer, origin_of
 from bridge.translation.log import LogUnavailable
+from bridge.translation.note import VerifierKey
 from bridge.translation.reading import LogReader
 from bridge.translation.record import Event, IndexKeys
 from bridge.translation.recordings import Recordings
@@ -59,6 +61,7 @@ class Storage:
     store: Store
     usage: UsageStore
     issuer: BuiltinIssuer
+    checkpoints: Checkpoints
     registry_engine: Engine
     log_engine: Engine
     reading_engine: Engine
@@ -108,7 +111,7 @@ def _make_state(state: Path) -> None:
 def open_storage(config: Config) -> Storage:
     """Opens, creating what is missing. Blocks.
 
-    Raises StateUnusable, StorageError, IssuerKeyRefused, StoreKeyRefused.
+    Raises StateUnusable, StorageError, KeyRefused, StoreKeyRefused, NoteRefused.
     """
     state = config.bridge.state
     _make_state(state)
@@ -122,6 +125,7 @@ def open_storage(config: Config) -> Storage:
         store=Store(registry_engine, state / "store.key", time.time),
         usage=UsageStore(registry_engine),
         issuer=BuiltinIssuer.load_or_create(state / "issuer.key", config.bridge.name),
+        checkpoints=Checkpoints(load_signer(state, log_engine, origin_of(config.bridge.name))),
         registry_engine=registry_engine,
         log_engine=log_engine,
         reading_engine=open_engine(state / "translation.db", kind="translation"),
@@ -149,6 +153,8 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
             served.write(event, done=True)
         return call(served, Actor.at_terminal(), name, parameters)
     finally:
+        with writing(storage.log_engine) as connection:
+            storage.checkpoints.seal(connection)
         storage.dispose()
 
 
@@ -186,6 +192,14 @@ def reader(config: Config) -> LogReader:
     engine = open_engine(config.bridge.state / "translation.db", kind="translation")
     upgrade(engine, "translation")
     return LogReader(engine)
+
+
+def log_evidence(config: Config) -> tuple[Engine, VerifierKey]:
+    """For verifying and proving, which read the database itself: the log, and the key that its checkpoints have."""
+    state = config.bridge.state
+    engine = open_engine(state / "translation.db", kind="translation")
+    upgrade(engine, "translation")
+    return engine, load_signer(state, engine, origin_of(config.bridge.name)).key
 
 
 def declared_changes(config: Config, changed: list[Changed]) -> list[Event]:

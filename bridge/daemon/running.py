@@ -25,9 +25,8 @@ from bridge.daemon.calling import load_config
 from bridge.daemon.health import Health
 from bridge.daemon.live import LiveBridge
 from bridge.daemon.opening import open_storage, own_state, services
-from bridge.identity.issuer import IssuerKeyRefused
 from bridge.net import quick_reactor
-from bridge.storage import StorageError
+from bridge.storage import KeyRefused, StorageError
 from bridge.translation.log import LogUnavailable
 
 log = Logger(namespace="bridge.daemon")
@@ -36,7 +35,7 @@ SWITCH_INTERVAL = 0.5e-3
 """Seconds the log's thread may hold the interpreter while the reactor waits for it; Python's 5 ms are 50 statements,
 and at 10 µs the two threads do little but take turns (measured)."""
 
-CANNOT_START = (BridgeError, StorageError, IssuerKeyRefused, LogUnavailable, OSError, ValueError)
+CANNOT_START = (BridgeError, StorageError, KeyRefused, LogUnavailable, OSError, ValueError)
 """What a start may fail with that is the operator's to mend; all else is a defect, shown with its traceback."""
 
 

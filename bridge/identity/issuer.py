@@ -1,44 +1,30 @@
 """The built-in issuer: short-lived Ed25519 tokens for registered agents, so that a newcomer needs no identity provider.
 
-The key is a PEM file (PKCS #8, mode 0600) in the state directory. Whoever can read it can be any agent, so a file with
-wider rights, of another owner, or behind a symbolic link is refused, not repaired.
+The key is a file in the state directory (``storage.signing_key``). Whoever can read it can be any agent.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import os
 import secrets
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bridge.identity.jwk import KeySet, VerificationKey, ed25519_key
 from bridge.identity.settings import IssuerSettings
 from bridge.identity.text import is_agent_id, is_clean
 from bridge.identity.verifier import Delegation
-from bridge.storage import create_private
+from bridge.storage import load_or_create_key
 
 NAME = "builtin"
 MAX_LIFETIME = 900
 MAX_TOKEN = 699  # characters: fits a psql password prompt's 1 KiB and most password fields of clients
-_MAX_PEM = 4096
-
-
-class IssuerKeyRefused(Exception):
-    """The key file cannot be used as it is. The message names the file and what to do."""
 
 
 class BuiltinIssuer:
@@ -54,12 +40,8 @@ class BuiltinIssuer:
 
     @classmethod
     def load_or_create(cls, path: Path, bridge_name: str) -> BuiltinIssuer:
-        """Reads the key file, or makes it; blocks on the disk. Raises IssuerKeyRefused, OSError."""
-        try:
-            return cls(bridge_name, _read(path))
-        except FileNotFoundError:
-            _create(path)
-        return cls(bridge_name, _read(path))
+        """Reads the key file, or makes it; blocks on the disk. Raises KeyRefused, OSError."""
+        return cls(bridge_name, load_or_create_key(path))
 
     def __repr__(self) -> str:
         return f"<BuiltinIssuer {self.iss}>"
@@ -137,33 +119,3 @@ class BuiltinIssuer:
             innermost["act"] = {"iss": iss, "sub": subject}
             innermost = innermost["act"]
         return {"sub": delegation.subject, "act": act}
-
-
-def _read(path: Path) -> Ed25519PrivateKey:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except OSError as problem:
-        raise IssuerKeyRefused(f"{path}: cannot be opened ({problem.strerror}); it must be a plain file") from None
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise IssuerKeyRefused(f"{path}: must be a plain file")
-        if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
-            raise IssuerKeyRefused(f"{path}: must belong to the bridge's user alone: chown it and chmod 0600")
-        pem = os.read(descriptor, _MAX_PEM)
-    finally:
-        os.close(descriptor)
-    try:
-        key = load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError):
-        raise IssuerKeyRefused(f"{path}: is not a private key in PEM form") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise IssuerKeyRefused(f"{path}: is not an Ed25519 key")
-    return key
-
-
-def _create(path: Path) -> None:
-    pem = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    create_private(path, pem)

@@ -24,9 +24,11 @@ from bridge.storage.errors import (
 )
 from bridge.storage.private_file import create_private
 from bridge.storage.schema import head, upgrade, version
+from bridge.storage.signing_key import KeyRefused, load_key, load_or_create_key
 from bridge.storage.threads import PoolFull, PoolStopped, ThreadPool
 
 __all__ = [
+    "KeyRefused",
     "PoolFull",
     "PoolStopped",
     "SchemaTooNew",
@@ -39,6 +41,8 @@ __all__ = [
     "ThreadPool",
     "create_private",
     "head",
+    "load_key",
+    "load_or_create_key",
     "open_engine",
     "reading",
     "storage_errors",

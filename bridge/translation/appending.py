@@ -2,7 +2,7 @@
 
 Every writer goes through ``append``, in a transaction that holds the write lock from its start: the writer thread of
 the bridge, and for a moment a second process such as the command line. What belongs to the same commit as the events
-(the side tables; later the tree over their bodies) belongs here.
+(the tree over their bodies, the side tables) belongs here.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from bridge.storage import writing
 from bridge.translation.identifiers import Identifiers, Timestamps
 from bridge.translation.record import Entry, Event, EventEntry, Mark, Row
 from bridge.translation.schema import SPAN
+from bridge.translation.stored_tree import extend
 from bridge.translation.vocabulary import INTENT, OUTCOME
 
 _INSERT = (
@@ -38,6 +39,7 @@ def append(connection: Connection, log: str, entries: Sequence[Entry], timestamp
     first = (last or 0) + 1
     rows = [entry.row(seq, log, timestamps) for seq, entry in enumerate(entries, first)]
     connection.exec_driver_sql(_INSERT, rows)
+    extend(connection, first, [row[1] for row in rows])
     if found := spans(rows):
         connection.exec_driver_sql(_SPAN, found)
     marks = [(seq, mark) for seq, entry in enumerate(entries, first) if (mark := entry.mark()) is not None]

@@ -19,6 +19,7 @@ from bridge.translation.vocabulary import (
     LOG_RECOVERED,
     LOG_START,
     LOG_STOP,
+    LOG_VERIFY,
     OK,
     OPERATION,
     POLICY_VERSION,
@@ -157,6 +158,12 @@ def _policy(body: Fields) -> str:
     return f"A new policy counts from here on ({str(after.get('digest', ''))[:19]}): {counts}"
 
 
+def _verified(body: Fields) -> str:
+    actor, detail = _part(body, "actor"), _part(body, "detail")
+    result = detail.get("text") or f"all {detail.get('size', 0)} events are what they were"
+    return f"{actor.get('id') or 'Somebody'} verified the log: {result}"
+
+
 def _log(text: str) -> Callable[[Fields], str]:
     return lambda body: f"{text}{_why(body)}"
 
@@ -184,6 +191,7 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     LOG_START: _log("The log was opened"),
     LOG_STOP: _log("The log was closed in order"),
     LOG_RECOVERED: _log("The log can be written again"),
+    LOG_VERIFY: _verified,
     ALARM: _alarm,
     **dict.fromkeys(_SUBJECTS, _changed),
 }

@@ -2,7 +2,8 @@
 
 ``event`` is the log: append-only by triggers, its ``seq`` without gaps. ``session``, ``span`` and ``open_intent`` are
 derived from it in the same commit, so that "who was it?" and the recovery after a crash need not search the log; they
-can be rebuilt.
+can be rebuilt. ``leaf`` and ``node`` are the tree over the events (``stored_tree``), in the same
+commit too; ``checkpoint`` what was signed of it, and ``attestation`` what witnesses said to that.
 
 Operations are most of the log, and an index of their own costs 3 to 8 µs an event. They have one by time; by session
 they are found by ``span``: between ``first`` and ``last`` stand events of the session, among at most ``SPAN`` others'.
@@ -12,7 +13,7 @@ The other indexes leave operations out; a query uses them by repeating their con
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Engine, Index, Integer, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, Column, Engine, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 metadata = MetaData()
 
@@ -83,6 +84,41 @@ open_intent = Table(
     Column("seq", Integer, nullable=False),
 )
 
+leaf = Table(
+    "leaf",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+)
+
+node = Table(
+    "node",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    Column("note", Text, nullable=False),
+)
+
+attestation = Table(
+    "attestation",
+    metadata,
+    Column("size", Integer, primary_key=True, autoincrement=False),
+    Column("witness", Text, primary_key=True),
+    Column("at", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 TRIGGERS = (
     "CREATE TRIGGER event_no_update BEFORE UPDATE ON event"
     " BEGIN SELECT RAISE(ABORT, 'the translation log is append-only'); END",
@@ -92,6 +128,12 @@ TRIGGERS = (
     "CREATE TRIGGER event_in_sequence BEFORE INSERT ON event"
     " WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM event)"
     " BEGIN SELECT RAISE(ABORT, 'the sequence of the translation log has no gaps'); END",
+    *(
+        f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table}"
+        " BEGIN SELECT RAISE(ABORT, 'the tree of the translation log is append-only'); END"
+        for table in ("leaf", "node", "checkpoint")
+        for verb in ("UPDATE", "DELETE")
+    ),
 )
 
 

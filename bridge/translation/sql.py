@@ -25,6 +25,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from bridge.storage.threads import ThreadReactor
+from bridge.translation.checkpoints import Checkpoints
 from bridge.translation.facts import node_section
 from bridge.translation.identifiers import Identifiers
 from bridge.translation.log import LogUnavailable
@@ -62,6 +63,7 @@ class SQLLog:
         engine: Engine,
         reactor: ThreadReactor,
         name: str,
+        checkpoints: Checkpoints | None = None,
         *,
         node: str = "",
         version: str = "",
@@ -77,8 +79,9 @@ class SQLLog:
         self._reactor = reactor
         self._node = node_section(id=node, version=version)
         self._writer = Writer(
-            engine, name, self.identifiers, self._from_writer, first_retry=first_retry, last_retry=last_retry
-        )
+            engine, name, self.identifiers, self._from_writer, checkpoints,
+            first_retry=first_retry, last_retry=last_retry,
+        )  # fmt: skip
         self._thread = threading.Thread(target=self._in_thread_run, name="translation-log", daemon=True)
         self._held: list[Entry] = []
         self._held_size = 0

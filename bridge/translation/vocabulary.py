@@ -32,6 +32,7 @@ LOG_READ = "log.read"
 LOG_START = "log.start"
 LOG_STOP = "log.stop"
 LOG_RECOVERED = "log.recovered"
+LOG_VERIFY = "log.verify"
 ALARM = "alarm"
 
 TYPES = {
@@ -55,6 +56,7 @@ TYPES = {
     LOG_START: "the log was opened for writing",
     LOG_STOP: "the log was closed in order",
     LOG_RECOVERED: "the log could not be written for a while and can again",
+    LOG_VERIFY: "somebody looked whether the log is what it was",
     ALARM: "something that should not happen",
 }
 
@@ -89,6 +91,7 @@ UPSTREAM_ERROR = "upstream-error"
 WOULD_DENY = "would-deny"
 SESSION_ENDED = "session-ended"
 UNRECORDABLE = "unrecordable"
+TREE_DAMAGED = "tree-damaged"
 REASONS = {
     OK: "nothing to say",
     BRIDGE_STOPPED: "the bridge ended (crash, kill, power) before the end was known; written at its next start",
@@ -97,6 +100,7 @@ REASONS = {
     WOULD_DENY: "permitted by the mode observe or warn; enforce would have denied it",
     SESSION_ENDED: "the session ended before the end of the operation was known",
     UNRECORDABLE: "a defect of the bridge: an event could not be put into text, and this one stands in its place",
+    TREE_DAMAGED: "the log no longer agrees with its last checkpoint; nothing is signed until it does",
 }
 
 _REASON = re.compile(r"[a-z0-9][a-z0-9._:+-]{0,63}")

@@ -9,6 +9,7 @@ Ideas:
   that have happened already) is kept, in order. The writer tries again at growing intervals; when it succeeds,
   ``log.recovered`` and what was kept come first.
 * One event that cannot be put into text must not stop the log: an alarm takes its place.
+* Checkpoints are signed here, between commits or within them (``checkpoints``).
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.storage import StorageError, writing
 from bridge.translation.appending import append
+from bridge.translation.checkpoints import Checkpoints
 from bridge.translation.facts import detail_section
 from bridge.translation.identifiers import Identifiers, Timestamps
 from bridge.translation.record import Entry, Event, EventEntry
-from bridge.translation.vocabulary import ALARM, FAILURE, LOG_RECOVERED, UNRECORDABLE
+from bridge.translation.vocabulary import ALARM, FAILURE, LOG_RECOVERED, TREE_DAMAGED, UNRECORDABLE
 
 MAX_BATCH = 1000
 """Events in one commit. At about 20 µs each it holds the write lock for 20 ms, which another process can wait for."""
@@ -72,6 +74,7 @@ class Writer:
         log: str,
         identifiers: Identifiers,
         tell: Callable[[Done], None],
+        checkpoints: Checkpoints | None = None,
         *,
         first_retry: float = FIRST_RETRY,
         last_retry: float = LAST_RETRY,
@@ -81,6 +84,8 @@ class Writer:
         self._log = log
         self._identifiers = identifiers
         self._tell = tell
+        self._checkpoints = checkpoints
+        self._refused = ""
         self._timestamps = Timestamps()
         self._first_retry = first_retry
         self._last_retry = last_retry
@@ -94,9 +99,11 @@ class Writer:
             if self._failure:
                 self._wait_out()
             else:
-                self._commit(self._gather(None))
+                self._commit(self._gather(self._checkpoints.wait if self._checkpoints else None))
         if self._failure and self._kept:
             self._try_again()  # the last chance of what was kept
+        if not self._failure:
+            self._seal()
 
     def _gather(self, timeout: float | None) -> list[Ticket]:
         """Waits for a ticket and takes those that are there."""
@@ -116,6 +123,8 @@ class Writer:
 
     def _commit(self, tickets: list[Ticket]) -> None:
         if not tickets:
+            if not self._stopping:
+                self._seal()
             return
         try:
             done = self._write(tickets)
@@ -123,6 +132,28 @@ class Writer:
             self._fail(tickets, error)
         else:
             self._tell(done)
+            self._look_at_checkpoints()
+
+    def _seal(self) -> None:
+        """The checkpoint that became due without an event, or the last one."""
+        if self._checkpoints is None:
+            return
+        try:
+            with writing(self._engine) as connection:
+                self._checkpoints.seal(connection)
+        except _STORAGE_FAULTS as error:
+            self._fail([], error)
+        else:
+            self._look_at_checkpoints()
+
+    def _look_at_checkpoints(self) -> None:
+        """Says once that they are not signed any more, and why."""
+        refused = self._checkpoints.refused if self._checkpoints else ""
+        if refused and refused != self._refused:
+            detail = detail_section(text=refused)
+            event = Event(ALARM, outcome=FAILURE, reason=TREE_DAMAGED, sections={"detail": detail})
+            self.tickets.put(Ticket([EventEntry(event.stamped(self._identifiers))], 0))
+        self._refused = refused
 
     def _write(self, tickets: list[Ticket]) -> Done:
         try:
@@ -134,6 +165,8 @@ class Writer:
         entries = tickets[0].entries if len(tickets) == 1 else [entry for ticket in tickets for entry in ticket.entries]
         with writing(self._engine) as connection:
             seq = append(connection, self._log, entries, self._timestamps)
+            if self._checkpoints is not None:
+                self._checkpoints.append(connection, seq + len(entries) - 1)
         committed = []
         for ticket in tickets:
             committed.append((ticket, seq))

@@ -41,6 +41,8 @@ COMMANDS: dict[str, Command] = {
     "log.who": log.who,
     "log.exported": log.exported,
     "log.played": log.played,
+    "log.proved": log.proved,
+    "log.verified": log.verified,
     "session.list": sessions.list_all,
     "session.show": sessions.show,
     "session.end": sessions.end,

@@ -7,10 +7,12 @@ from typing import Any
 
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
+from bridge.translation import facts
 from bridge.translation.describe import describe
 from bridge.translation.query import Query, QueryError, equals, merged, parse
 from bridge.translation.reading import MAX_SESSION_EVENTS, Answer, Filters, LoggedEvent
-from bridge.translation.vocabulary import SESSION_RECORDING
+from bridge.translation.record import Event
+from bridge.translation.vocabulary import ALARM, FAILURE, LOG_VERIFY, SESSION_RECORDING, SUCCESS, TREE_DAMAGED
 
 MAX_EVENTS = 10_000
 """Events in one answer; more is what ``log export`` is for."""
@@ -117,6 +119,27 @@ def played(services: Services, actor: Actor, session: str) -> dict[str, Any]:
 def exported(services: Services, actor: Actor, query: str, count: int, format: str) -> dict[str, Any]:
     """Records an export that the command line is about to write from the database itself."""
     services.read(actor, f"log.export {format}", selection(query, services.now()), count)
+    return {"recorded": True}
+
+
+def proved(services: Services, actor: Actor, what: str) -> dict[str, Any]:
+    """Records that proofs of a session, or of one event, are about to be written; answers with sequence numbers."""
+    events = services.reader.in_thread_session(what) if what else []
+    events = events or _one(services, what)
+    services.read(actor, "log.prove", Filters(session=what), len(events))
+    if not events:
+        raise CommandFailed(f"nothing in the log under {what}", status=404, field="what")
+    return {"events": sorted(event.seq for event in events)}
+
+
+def verified(services: Services, actor: Actor, size: int, root: str, finding: str = "") -> dict[str, Any]:
+    """Records what a verification of the log said; a finding is an alarm too."""
+    detail = facts.detail_section(size=size, root=root, text=finding)
+    outcome = FAILURE if finding else SUCCESS
+    services.write(Event(LOG_VERIFY, outcome=outcome, sections={"actor": actor.section(), "detail": detail}), done=True)
+    if finding:
+        alarm = {"detail": facts.detail_section(text=finding)}
+        services.write(Event(ALARM, outcome=FAILURE, reason=TREE_DAMAGED, sections=alarm), done=True)
     return {"recorded": True}
 
 

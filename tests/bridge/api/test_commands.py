@@ -45,6 +45,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "log.who": {"system": "orders", "account": "svc", "at": 1},
     "log.exported": {"query": "agent:deploy-7", "count": 3, "format": "csv"},
     "log.played": {"session": "ses_1"},
+    "log.proved": {"what": "ses_1"},
+    "log.verified": {"size": 7, "root": "00ff", "finding": "event 3: missing"},
     "session.list": {},
     "session.show": {"session": "ses_1"},
     "session.end": {"session": "ses_1"},
@@ -202,7 +204,7 @@ def test_a_dry_run_changes_and_records_nothing(filled: Any) -> None:
     assert {agent.state for agent in filled.services.registry.in_thread_directory()} == {"revoked"}
 
 
-@pytest.mark.parametrize("name", ["log.list", "log.show", "log.who", "log.exported", "log.played"])
+@pytest.mark.parametrize("name", ["log.list", "log.show", "log.who", "log.exported", "log.played", "log.proved"])
 def test_reading_the_log_is_recorded_before_the_answer(filled: Any, name: str) -> None:
     call(filled.services, ANNA, name, GOOD[name])
     event = filled.events("log.read")[-1]
@@ -236,6 +238,15 @@ def test_what_is_not_a_query_is_told_with_its_place(filled: Any) -> None:
     assert "position 9 of the query: no key 'agnet', did you mean agent?" in str(failed)
     assert "one of read, write, admin" in str(failure(filled, "log.list", {"action": "x"}))
     assert "since is given twice" in str(failure(filled, "log.list", {"query": "since:1h", "since": 5}))
+
+
+def test_a_verification_is_recorded_and_its_finding_is_an_alarm(filled: Any) -> None:
+    call(filled.services, ANNA, "log.verified", {"size": 7, "root": "00ff"})
+    assert filled.events("log.verify")[-1]["outcome"] == "success"
+    assert filled.events("alarm") == []
+    call(filled.services, ANNA, "log.verified", GOOD["log.verified"])
+    assert filled.events("log.verify")[-1]["outcome"] == "failure"
+    assert filled.events("alarm")[-1]["detail"]["text"] == "event 3: missing"
 
 
 @pytest.mark.parametrize("id", ["ses_unknown", "nonsense", "", "01ARZ3NDEKTSV4RRFFQ69G5FAV"])

@@ -12,10 +12,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from bridge.identity.issuer import BuiltinIssuer, IssuerKeyRefused
+from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.jwt import JWTVerifier
 from bridge.identity.key_sets import FixedKeys
 from bridge.identity.verifier import CredentialRejected, Delegation, VerifiedCredential
+from bridge.storage import KeyRefused
 
 NOW = 1_800_000_000
 SYSTEM = "bridge:prod/ledger"
@@ -99,7 +100,7 @@ def test_wider_rights_are_refused(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "issuer.pem"
     BuiltinIssuer.load_or_create(path, "prod")
     path.chmod(mode)
-    with pytest.raises(IssuerKeyRefused, match="0600"):
+    with pytest.raises(KeyRefused, match="0600"):
         BuiltinIssuer.load_or_create(path, "prod")
 
 
@@ -110,7 +111,7 @@ def test_files_that_are_no_ed25519_key(tmp_path: Path) -> None:
         path = tmp_path / "k"
         path.write_bytes(content)
         path.chmod(0o600)
-        with pytest.raises(IssuerKeyRefused) as caught:
+        with pytest.raises(KeyRefused) as caught:
             BuiltinIssuer.load_or_create(path, "prod")
         assert "canary" not in str(caught.value)
 
@@ -121,5 +122,5 @@ def test_links_and_directories_are_refused(tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
     os.mkfifo(tmp_path / "pipe", 0o600)
     for name in ("link", "directory", "pipe"):
-        with pytest.raises(IssuerKeyRefused):
+        with pytest.raises(KeyRefused):
             BuiltinIssuer.load_or_create(tmp_path / name, "prod")

@@ -1,0 +1,148 @@
+"""``idbridge log verify``, ``prove`` and ``key``: that the log is what it was, shown to others."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bridge.cli import showing
+from bridge.cli.calling import call, command
+
+if TYPE_CHECKING:
+    from bridge.translation.findings import Report
+    from bridge.translation.note import Checkpoint, VerifierKey
+
+SIGNED_WITHIN = 20.0
+"""Seconds to wait for a checkpoint over an event that was just written: twice what a running bridge needs."""
+
+_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+
+
+@command("idbridge log verify --since october.checkpoint")
+@click.option("--since", type=_FILE, help="A checkpoint kept earlier: bodies up to it are not read again.")
+@click.option("--checkpoint", "kept", type=_FILE, multiple=True, help="A checkpoint kept elsewhere; may be repeated.")
+@click.option("--key", "keys", multiple=True, help="A key of the log instead of the one in the state directory.")
+@click.option("--witness", "witnesses", multiple=True, help="A witness's key, to say what it has seen.")
+def verify(
+    config: Path, as_json: bool, since: Path | None, kept: tuple[Path, ...], keys: tuple[str, ...], witnesses: Any
+) -> None:
+    """Look whether events, tree and checkpoints are what they were; ends with status 1 if not.
+
+    A log that was rewritten with its stolen key verifies by itself: only checkpoints kept elsewhere, or a witness, show
+    it. See bridge/translation/FORMAT.md for what no log can show.
+    """
+    from bridge.daemon.calling import load_config
+    from bridge.daemon.opening import log_evidence
+    from bridge.translation.note import VerifierKey
+    from bridge.translation.verifying import in_thread_verify
+
+    engine, own = log_evidence(load_config(config))
+    known = [VerifierKey.parse(text) for text in (*(keys or [str(own)]), *witnesses)]
+    held = [_checkpoint(path, known) for path in kept]
+    with _progress(quiet=as_json) as progress:
+        report = in_thread_verify(
+            engine, known, held=held, since=_checkpoint(since, known) if since else None, progress=progress
+        )
+    finding = str(report.findings[0]) if report.findings else ""
+    call(config, "log.verified", {"size": report.size, "root": report.root.hex(), "finding": finding})
+    if as_json:
+        showing.as_json(report.row())
+    else:
+        _tell(report, own)
+    sys.exit(1 if report.findings else 0)
+
+
+@command("idbridge log prove ses_v4wcf473jx9cn7qh --output evidence.json")
+@click.argument("what", metavar="SESSION|EVENT")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False, writable=True), help="Default: stdout.")
+def prove(config: Path, as_json: bool, what: str, output: Path | None) -> None:
+    """Write the events of SESSION (or one EVENT), each with its proof and a checkpoint, in one file.
+
+    Whoever has the log's key (`idbridge log key`) verifies it with scripts/verify_log.py, without the bridge.
+    """
+    from bridge.daemon.calling import load_config
+    from bridge.daemon.opening import log_evidence
+
+    found = call(config, "log.proved", {"what": what})
+    engine, key = log_evidence(load_config(config))
+    proof = json.dumps(_proved(engine, found["events"], key), indent=1, ensure_ascii=False) + "\n"
+    if output is None:
+        click.echo(proof, nl=False)
+        return
+    output.write_text(proof, encoding="utf-8")
+    summary = {"events": len(found["events"]), "file": str(output)}
+    click.echo(json.dumps(summary) if as_json else f"{summary['events']} events with proofs in {output}", err=True)
+
+
+@command("idbridge log key")
+def key(config: Path, as_json: bool) -> None:
+    """Show the public key that the log's checkpoints are verified with: give it to auditors and witnesses."""
+    from bridge.daemon.calling import load_config
+    from bridge.daemon.opening import log_evidence
+
+    _, own = log_evidence(load_config(config))
+    if as_json:
+        showing.as_json({"origin": own.name, "key": str(own)})
+    else:
+        click.echo(str(own))
+
+
+def _checkpoint(path: Path, keys: list[VerifierKey]) -> Checkpoint:
+    from bridge.translation.note import NoteRefused, opened
+
+    try:
+        return opened(path.read_text(encoding="utf-8"), keys)
+    except (NoteRefused, UnicodeDecodeError) as problem:
+        raise NoteRefused(f"{path}: {problem}") from None
+
+
+def _proved(engine: Any, events: list[int], key: VerifierKey) -> dict[str, Any]:
+    """Waits for the checkpoint that the running bridge makes within seconds."""
+    from bridge.translation.proving import NotSignedYet, in_thread_prove
+
+    end = time.monotonic() + SIGNED_WITHIN
+    while True:
+        try:
+            return in_thread_prove(engine, events, key)
+        except NotSignedYet:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.5)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error, for people."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    with click.progressbar(length=1, label="verifying", file=sys.stderr, show_pos=True) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield progress
+
+
+def _tell(report: Report, key: VerifierKey) -> None:
+    if report.findings:
+        click.echo(f"NOT VERIFIED: {len(report.findings)} findings in {report.size} events")
+        for finding in report.findings:
+            showing.say(f"  {finding}")
+        return
+    click.echo(f"verified: {report.size} events, root {report.root.hex()}")
+    if report.since:
+        click.echo(f"  since the checkpoint of {report.since} events: {report.read} read, the rest as it was then")
+    click.echo(f"  signed by {key.name}: {report.signed}; after that, not yet: {report.size - report.signed}")
+    if report.witnessed:
+        click.echo(f"  seen by a witness: {report.witnessed}, at {showing.moment(report.witnessed_at)}")
+    else:
+        click.echo("  seen by a witness: none; whoever has the log's key could have rewritten all of it")

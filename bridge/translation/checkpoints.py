@@ -1,0 +1,141 @@
+"""Signing what the log is: when, and with what care.
+
+Ideas:
+
+* The writer's thread signs, in the transaction of the events: a checkpoint is there or its events are not.
+* Before it signs, the tree must still contain the last checkpoint: what was taken away or exchanged meanwhile is an
+  alarm, and nothing is signed any more that would contradict what was signed before.
+* When is counted on the monotonic clock: a clock that jumps neither stops checkpoints nor brings a flood of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+
+from bridge.storage import KeyRefused, load_key, load_or_create_key, reading
+from bridge.translation.note import Checkpoint, NoteRefused, Signer, opened
+from bridge.translation.stored_tree import StoredTree, TreeDamaged
+
+EVENTS = 1000
+INTERVAL = 10.0
+IDLE = 3600.0
+"""A checkpoint after so many events, or so many seconds after an event without one; heartbeats alone wait an hour."""
+
+
+class Inconsistent(Exception):
+    """The tree does not contain the last checkpoint any more. The message says what is found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A checkpoint in the database. ``at`` is Unix milliseconds, of the bridge's clock."""
+
+    size: int
+    at: int
+    note: str
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return Checkpoint.parse(self.note.partition("\n\n")[0] + "\n")
+
+
+def last_signed(connection: Connection) -> Signed | None:
+    found = connection.exec_driver_sql("SELECT size, at, note FROM checkpoint ORDER BY size DESC LIMIT 1").first()
+    return Signed(*found) if found else None
+
+
+class Checkpoints:
+    """Of one log. ``append`` and ``seal`` within a writing transaction, in the thread of the writer."""
+
+    def __init__(
+        self,
+        signer: Signer,
+        *,
+        events: int = EVENTS,
+        interval: float = INTERVAL,
+        idle: float = IDLE,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.signer = signer
+        self.refused = ""
+        self._events = events
+        self._interval = interval
+        self._idle = idle
+        self._monotonic = monotonic
+        self._sealed_at = self._monotonic()
+        self._unsealed_since: float | None = self._sealed_at  # what an earlier start left without one
+
+    @property
+    def wait(self) -> float:
+        """Seconds until one is due though nothing more happens."""
+        due = self._sealed_at + self._idle
+        if self._unsealed_since is not None:
+            due = min(due, self._unsealed_since + self._interval)
+        return max(0.0, due - self._monotonic())
+
+    def append(self, connection: Connection, size: int, *, idle: bool = False) -> None:
+        """The log grew to ``size`` events; ``idle``: by heartbeats only."""
+        last = last_signed(connection)
+        if self._unsealed_since is None and not idle:
+            self._unsealed_since = self._monotonic()
+        if size - (last.size if last else 0) >= self._events or not self.wait:
+            self._seal(connection, size, last)
+
+    def seal(self, connection: Connection) -> None:
+        """Signs what there is, if it is more than was signed."""
+        self._seal(connection, StoredTree(connection).size(), last_signed(connection))
+
+    def _seal(self, connection: Connection, size: int, last: Signed | None) -> None:
+        self._sealed_at, self._unsealed_since = self._monotonic(), None
+        if size == (last.size if last else 0):
+            return
+        tree = StoredTree(connection)
+        try:
+            self._check(tree, size, last)
+            note = Checkpoint(self.signer.key.name, size, tree.root(size)).note(self.signer)
+        except (TreeDamaged, Inconsistent, NoteRefused) as problem:
+            self.refused = str(problem)
+            return
+        self.refused = ""
+        at = time.time_ns() // 1_000_000
+        connection.exec_driver_sql("INSERT INTO checkpoint (size, at, note) VALUES (?, ?, ?)", (size, at, note))
+
+    def _check(self, tree: StoredTree, size: int, last: Signed | None) -> None:
+        if last is None:
+            return
+        if size < last.size:
+            raise Inconsistent(f"the log has {size} events, but its last checkpoint had {last.size}: it was cut")
+        before = opened(last.note, [self.signer.key])
+        if tree.root(before.size) != before.root:
+            raise Inconsistent(f"the tree does not agree with the checkpoint of {before.size} events: it was changed")
+
+
+def load_signer(state: Path, engine: Engine, origin: str) -> Signer:
+    """The log's key, made at the first start. Raises KeyRefused, OSError, StorageError, NoteRefused.
+
+    A key that is missing, or another one, while there are checkpoints is refused: they would no longer be one log.
+    """
+    path = state / "log.key"
+    with reading(engine) as connection:
+        last = last_signed(connection)
+    if last is None:
+        return Signer(origin, load_or_create_key(path))
+    try:
+        signer = Signer(origin, load_key(path))
+    except FileNotFoundError:
+        raise KeyRefused(f"{path}: is missing, but the log has checkpoints signed with it; restore it") from None
+    try:
+        opened(last.note, [signer.key])
+    except NoteRefused as problem:
+        raise KeyRefused(f"{path}: is not the key (or log.origin is not the name) of the log: {problem}") from None
+    return signer
+
+
+def origin_of(name: str) -> str:
+    """What a bridge's log is called when the configuration gives it no other origin."""
+    return f"idbridge/{name}"

@@ -1,0 +1,99 @@
+"""The tree as it is kept: every leaf hash, and the roots of its perfect subtrees of 256, 256² … leaves.
+
+A commit adds the leaves of its events, and an inner hash whenever 256 below it are complete; nothing is read or
+rewritten otherwise, so the tree costs little and several processes may append in turn. Any other hash is computed from
+at most 255 stored ones a level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from bridge.storage import StorageCorrupt
+from bridge.translation.tree import EMPTY, Growing, below, consistency, inclusion, leaf_hash, node_hash, root
+
+STEP = 8
+"""Levels between those that are kept: one inner hash for 256 below."""
+
+_LEAF = "INSERT INTO leaf (seq, hash) VALUES (?, ?)"
+_NODE = "INSERT INTO node (level, position, hash) VALUES (?, ?, ?)"
+
+
+def extend(connection: Connection, first: int, bodies: Sequence[str]) -> None:
+    """Adds the events with sequence numbers from ``first`` on, in the transaction that inserts them."""
+    rows = [(seq, leaf_hash(body.encode())) for seq, body in enumerate(bodies, first)]
+    connection.exec_driver_sql(_LEAF, rows)
+    _complete(connection, STEP, first - 1, first - 1 + len(bodies))
+
+
+def _complete(connection: Connection, level: int, before: int, after: int) -> None:
+    """Keeps the hashes of ``level`` whose children became complete when these grew from ``before`` to ``after``."""
+    before, after = before >> STEP, after >> STEP
+    if before == after:
+        return
+    tree = StoredTree(connection)
+    rows = [(level, position, tree.perfect(level, position, kept=False)) for position in range(before, after)]
+    connection.exec_driver_sql(_NODE, rows)
+    _complete(connection, level + STEP, before, after)
+
+
+class TreeDamaged(StorageCorrupt):
+    """Hashes of the tree are missing: somebody took them out, or the disk lost them."""
+
+
+class StoredTree:
+    """Reads the tree within a transaction. Raises TreeDamaged where hashes are missing."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def size(self) -> int:
+        return int(self._connection.exec_driver_sql("SELECT max(seq) FROM leaf").scalar() or 0)
+
+    def root(self, size: int) -> bytes:
+        return self.subtree(0, size) if size else EMPTY
+
+    def inclusion(self, seq: int, size: int) -> list[bytes]:
+        return inclusion(seq - 1, size, self.subtree)
+
+    def consistency(self, old: int, new: int) -> list[bytes]:
+        return consistency(old, new, self.subtree)
+
+    def growing(self, size: int) -> Growing:
+        """The tree of the first ``size`` leaves, to go on from."""
+        growing, start = Growing(), 0
+        for level in reversed(range(size.bit_length())):
+            if size >> level & 1:
+                growing.add(self.perfect(level, start >> level), level)
+                start += 1 << level
+        return growing
+
+    def subtree(self, start: int, end: int) -> bytes:
+        """The root of leaves ``start`` to ``end`` (excluded, from 0), a subtree as proofs ask for it."""
+        width = end - start
+        if width & (width - 1) == 0:
+            level = width.bit_length() - 1
+            return self.perfect(level, start >> level)
+        middle = start + below(width)
+        return node_hash(self.subtree(start, middle), self.subtree(middle, end))
+
+    def perfect(self, level: int, position: int, *, kept: bool = True) -> bytes:
+        """The root of the ``position``-th perfect subtree of ``2 ** level`` leaves; ``kept``: it may be stored."""
+        step = level % STEP or (0 if kept else STEP)
+        hashes = self.stored(level - step, position << step, (position + 1) << step)
+        return root(hashes)
+
+    def stored(self, level: int, start: int, end: int) -> list[bytes]:
+        if level:
+            sql = "SELECT hash FROM node WHERE level = ? AND position >= ? AND position < ? ORDER BY position"
+            found = self._connection.exec_driver_sql(sql, (level, start, end))
+        else:
+            sql = "SELECT hash FROM leaf WHERE seq > ? AND seq <= ? ORDER BY seq"
+            found = self._connection.exec_driver_sql(sql, (start, end))
+        hashes = [row[0] for row in found]
+        if len(hashes) != end - start:
+            events = f"events {(start << level) + 1} to {end << level}"
+            raise TreeDamaged(f"the tree of the log has lost hashes over {events}; run `idbridge log verify`")
+        return hashes

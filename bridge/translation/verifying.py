@@ -1,0 +1,260 @@
+"""Looking whether the log is what it was: every body, every hash, every checkpoint.
+
+Ideas:
+
+* Bodies are compared with the leaf hashes, leaf hashes with the inner ones, and both with every checkpoint that was
+  signed; a finding says which of these disagree, and over which events.
+* A checkpoint that somebody kept elsewhere (``held``) is what a stolen key cannot change.
+* One read per ``CHUNK`` events, so that the log is written meanwhile; what cannot be read is narrowed down and named,
+  and the rest is looked at all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Engine
+
+from bridge.storage import StorageError, reading
+from bridge.translation.findings import Report
+from bridge.translation.note import COSIGNATURE, Checkpoint, Note, NoteRefused, VerifierKey, opened
+from bridge.translation.stored_tree import STEP, StoredTree, TreeDamaged
+from bridge.translation.tree import Growing, leaf_hash, root
+
+BLOCK = 1 << STEP
+CHUNK = BLOCK * 64
+"""Events read at once: some 16 MiB."""
+
+Rows = Sequence[Any]
+"""Of (seq, body)."""
+
+
+def in_thread_verify(
+    engine: Engine,
+    keys: Sequence[VerifierKey],
+    *,
+    held: Sequence[Checkpoint] = (),
+    since: Checkpoint | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Blocks. ``keys``: of the log and of witnesses. ``held``: checkpoints kept elsewhere, opened already.
+
+    With ``since`` bodies up to it are not read again; that the log still continues it is looked at.
+    ``progress`` is told how many events are done, of how many. Raises StorageError when nothing can be read.
+    """
+    return _Verification(engine, keys, [*held, *([since] if since else [])]).run(since, progress)
+
+
+class _Verification:
+    def __init__(self, engine: Engine, keys: Sequence[VerifierKey], held: Sequence[Checkpoint]) -> None:
+        self._engine = engine
+        self._keys = keys
+        self._held = sorted(held, key=lambda one: one.size)
+        self._growing = Growing()
+        self._agreed = {"rewritten": 0, "forked": 0}  # sizes up to which the checkpoints of either kind agree
+        self._unreadable: set[int] = set()
+        self.report = Report()
+
+    def run(self, since: Checkpoint | None, progress: Callable[[int, int], None]) -> Report:
+        report = self.report
+        self._ends()
+        if since is not None and since.size <= report.size:
+            self._skip(since)
+        start = report.since
+        while start < report.size:
+            end = min(report.size, start - start % CHUNK + CHUNK)
+            self._chunk(start, end)
+            start = end
+            progress(start - report.since, report.size - report.since)
+        report.root = self._growing.root()
+        self._upper_levels()
+        self._witnesses()
+        return report
+
+    def _read(self, sql: str, *parameters: object) -> Rows:
+        with reading(self._engine) as connection:
+            return connection.exec_driver_sql(sql, parameters).all()
+
+    def _ends(self) -> None:
+        """The size, and what there is beyond it."""
+        report = self.report
+        sql = "SELECT (SELECT max(seq) FROM leaf), min(seq), max(seq), (SELECT max(size) FROM checkpoint) FROM event"
+        size, first, last, signed = (value or 0 for value in self._read(sql)[0])
+        report.size = size
+        if first < 0 or (last and not first):
+            report.found("added", "has no place in the tree", first)
+        if last > size:
+            report.found("added", "is not in the tree: not written by the bridge, or cut out of it", size + 1, last)
+        for name, end in (
+            ("a signed checkpoint", signed),
+            *(("the checkpoint kept elsewhere", one.size) for one in self._held),
+        ):
+            if end > size:
+                report.found("cut", f"not there any more: the log ends at {size}, {name} has {end}", size + 1, end)
+
+    def _skip(self, since: Checkpoint) -> None:
+        """Begins after a checkpoint, if the tree still contains it; else the whole log is read, to say where."""
+        try:
+            with reading(self._engine) as connection:
+                growing = StoredTree(connection).growing(since.size)
+        except TreeDamaged:
+            return
+        if growing.root() == since.root:
+            self._growing, self.report.since = growing, since.size
+            self._agreed = dict.fromkeys(self._agreed, since.size)
+
+    # -- a chunk
+
+    def _chunk(self, start: int, end: int) -> None:
+        leaves = self._leaves(start, end)
+        self._bodies(start, end, leaves)
+        signed = self._read(
+            "SELECT size, at, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size", start, end
+        )
+        sql = "SELECT position, hash FROM node WHERE level = ? AND position >= ? AND position < ?"
+        nodes = dict(map(tuple, self._read(sql, STEP, start // BLOCK, end // BLOCK)))
+        for block in range(start - start % BLOCK, end, BLOCK):
+            first, last = max(block, start), min(block + BLOCK, end)
+            self._block(first, last, leaves[first - start : last - start], signed, nodes)
+
+    def _block(self, first: int, last: int, hashes: list[bytes], signed: Rows, nodes: dict[int, bytes]) -> None:
+        """Its part of the tree, and the checkpoints that lie in it."""
+        for size, at, note in signed:
+            if first < size <= last:
+                self._signed(size, at, note, hashes[: size - first])
+        for held in self._held:
+            if first < held.size <= last:
+                text = f"not those of the checkpoint of {held.size} events that was kept elsewhere"
+                self._agrees("forked", held, hashes[: held.size - first], text)
+        if last - first < BLOCK:
+            for hash in hashes:
+                self._growing.add(hash)
+            return
+        inner = root(hashes)
+        self._growing.add(inner, STEP)
+        if nodes.get(first // BLOCK) != inner:
+            self.report.found("tree", "the hash over them is missing or wrong", first + 1, last)
+
+    def _signed(self, size: int, at: int, note: str, hashes: list[bytes]) -> None:
+        report = self.report
+        report.checkpoints += 1
+        try:
+            checkpoint = opened(note, self._keys)
+        except NoteRefused as problem:
+            report.found("signature", f"the checkpoint of {size} events: {problem}")
+            return
+        if checkpoint.size != size:
+            report.found("signature", f"the checkpoint of {size} events is really one of {checkpoint.size}")
+        elif self._agrees("rewritten", checkpoint, hashes, "not those that were signed in the next checkpoint"):
+            report.signed = size
+
+    def _agrees(self, code: str, checkpoint: Checkpoint, hashes: list[bytes], text: str) -> bool:
+        growing = self._growing.copy()
+        for hash in hashes:
+            growing.add(hash)
+        agreed = growing.root() == checkpoint.root
+        if agreed:
+            self._agreed[code] = checkpoint.size
+        elif code not in {one.code for one in self.report.findings}:  # all that follow disagree because of the first
+            self.report.found(code, text, self._agreed[code] + 1, checkpoint.size)
+        return agreed
+
+    def _leaves(self, start: int, end: int) -> list[bytes]:
+        """The kept hashes; b"" where one is missing."""
+        rows = self._read("SELECT seq, hash FROM leaf WHERE seq > ? AND seq <= ? ORDER BY seq", start, end)
+        leaves = [hash for _, hash in rows]
+        if len(leaves) == end - start and all(type(hash) is bytes and len(hash) == 32 for hash in leaves):
+            return leaves
+        kept = {seq: hash for seq, hash in rows if isinstance(hash, bytes) and len(hash) == 32}
+        for seq in range(start + 1, end + 1):
+            if seq not in kept:
+                self.report.found("tree", "its hash is missing", seq)
+        return [kept.get(seq, b"") for seq in range(start + 1, end + 1)]
+
+    # -- the bodies
+
+    def _bodies(self, start: int, end: int, leaves: list[bytes]) -> None:
+        """Compares them with ``leaves``, and fills in the hashes that are missing there."""
+        rows = self._rows(start, end)
+        self.report.read += len(rows)
+        if len(rows) < end - start:
+            self._missing(start, end, {seq for seq, _ in rows})
+        hashes = [leaf_hash(_data(body)) for _, body in rows]
+        if hashes == leaves:
+            return
+        for (seq, body), hash in zip(rows, hashes, strict=True):
+            kept = leaves[seq - start - 1]
+            if not kept:
+                leaves[seq - start - 1] = hash
+            elif kept != hash:
+                self.report.found("changed", _changed(seq, body), seq)
+
+    def _rows(self, start: int, end: int) -> Rows:
+        """Halves what cannot be read until single events are left."""
+        try:
+            return self._read("SELECT seq, body FROM event WHERE seq > ? AND seq <= ? ORDER BY seq", start, end)
+        except StorageError as problem:
+            if end - start == 1:
+                self._unreadable.add(end)
+                self.report.found("unreadable", str(problem), end)
+                return []
+        middle = (start + end) // 2
+        return [*self._rows(start, middle), *self._rows(middle, end)]
+
+    def _missing(self, start: int, end: int, present: set[int]) -> None:
+        for seq in range(start + 1, end + 1):
+            if seq not in present and seq not in self._unreadable:
+                self.report.found("missing", "not there any more", seq)
+
+    # -- what is left
+
+    def _upper_levels(self) -> None:
+        level = 2 * STEP
+        while count := self.report.size >> level:
+            for position in range(count):
+                first, last = (position << level) + 1, (position + 1) << level
+                with reading(self._engine) as connection:
+                    tree = StoredTree(connection)
+                    try:
+                        agree = tree.perfect(level, position) == tree.perfect(level, position, kept=False)
+                    except TreeDamaged:
+                        agree = False
+                if not agree:
+                    self.report.found("tree", "the hash over them is missing or wrong", first, last)
+            level += STEP
+
+    def _witnesses(self) -> None:
+        """The last checkpoint that each known witness cosigned, where the log agreed with it."""
+        agreed = min(self._agreed["rewritten"], self.report.signed)
+        for key in (key for key in self._keys if key.kind == COSIGNATURE):
+            sql = (
+                "SELECT size, note, body FROM attestation JOIN checkpoint USING (size)"
+                " WHERE kind = 'cosignature' AND witness = ? AND size <= ? ORDER BY size DESC LIMIT 1"
+            )
+            for size, note, line in self._read(sql, key.name, agreed):
+                self._witnessed(key, size, note + line.decode())
+
+    def _witnessed(self, key: VerifierKey, size: int, note: str) -> None:
+        try:
+            for _, signature in Note.parse(note).signed_by([key]):
+                if size >= self.report.witnessed:
+                    self.report.witnessed, self.report.witnessed_at = size, signature.at
+        except NoteRefused as problem:
+            self.report.found("signature", f"the cosignature of the checkpoint of {size} events: {problem}")
+
+
+def _data(body: object) -> bytes:
+    """Whatever somebody put there."""
+    return body.encode() if isinstance(body, str) else bytes(body) if isinstance(body, bytes) else b""
+
+
+def _changed(seq: int, body: object) -> str:
+    try:
+        said = json.loads(_data(body))["seq"]
+    except (ValueError, TypeError, KeyError):
+        return "its text is not the one that was logged, and no event"
+    if said != seq:
+        return f"in its place stands an event that calls itself {said}"
+    return "its text is not the one that was logged"

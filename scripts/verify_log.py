@@ -1,0 +1,282 @@
+#!/usr/bin/env python3
+"""Verifies the translation log of an identity bridge without the bridge.
+
+For auditors: one file, needs Python 3.9 or newer and the package `cryptography`; it imports nothing of the bridge,
+opens no network connection and changes nothing. Take it from a release that you trust, not from the bridge's host.
+
+    verify_log.py --key KEY evidence.json            proofs that `idbridge log prove` wrote
+    verify_log.py --key KEY translation.db           a whole log: a copy of the database, with its -wal file if any
+    verify_log.py --key KEY --checkpoint kept.txt translation.db     … which must continue a checkpoint kept elsewhere
+
+KEY is the log's public key as `idbridge log key` printed it when the log was set up. Ask somebody else than the
+bridge's administrators for it. With --witness KEY each proof must also be signed by that witness.
+
+Ends with status 0 when everything verifies, 1 when something does not, 2 when it cannot be read.
+Formats: bridge/translation/FORMAT.md; RFC 6962 section 2.1; c2sp.org/signed-note, /tlog-checkpoint, /tlog-cosignature,
+/tlog-proof.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import hashlib
+import json
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+PROOF = "idbridge-proof-1"
+CHUNK = 10_000
+
+
+class Wrong(Exception):
+    """Something does not verify, or cannot be read. The text says what."""
+
+
+# -- keys and signed notes
+
+
+class Key:
+    """A public key as text: NAME+KEYID+KEY."""
+
+    def __init__(self, text: str) -> None:
+        try:
+            self.name, id, encoded = text.strip().split("+", 2)
+            raw = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            raise Wrong(f"not a key: {text!r}") from None
+        self.id = hashlib.sha256(self.name.encode() + b"\n" + raw).digest()[:4]
+        if len(raw) != 33 or raw[0] not in (1, 4) or self.id.hex() != id.lower():
+            raise Wrong(f"not an Ed25519 key, or damaged: {text!r}")
+        self.witness = raw[0] == 4
+        self._key = Ed25519PublicKey.from_public_bytes(raw[1:])
+
+    def verifies(self, text: str, signature: bytes) -> bool:
+        message = text.encode()
+        if self.witness:
+            time = int.from_bytes(signature[:8], "big")
+            message, signature = f"cosignature/v1\ntime {time}\n{text}".encode(), signature[8:]
+        try:
+            self._key.verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def signed_by(note: str, key: Key) -> bool:
+    """Whether ``key`` signed the note. Raises Wrong when a signature claims to be its and is not."""
+    text, gap, lines = note.rpartition("\n\n")
+    if not gap:
+        raise Wrong("not a signed note")
+    found = False
+    for line in lines.splitlines():
+        try:
+            dash, name, encoded = line.split(" ")
+            raw = base64.b64decode(encoded, validate=True)
+        except ValueError:
+            raise Wrong("not a signed note: a signature line is damaged") from None
+        if (dash, name, raw[:4]) == ("—", key.name, key.id):
+            if not key.verifies(text + "\n", raw[4:]):
+                raise Wrong(f"a signature of {key.name} is not valid")
+            found = True
+    return found
+
+
+def checkpoint(note: str, keys: Sequence[Key]) -> tuple[int, bytes]:
+    """Size and root of a checkpoint that a key of the log signed. Raises Wrong."""
+    lines = note.split("\n")
+    if len(lines) < 4 or not lines[1].isdecimal():
+        raise Wrong("not a checkpoint")
+    if not any(signed_by(note, key) for key in keys if key.name == lines[0] and not key.witness):
+        raise Wrong(f"no key given here signed this checkpoint of {lines[0]}, {lines[1]} events")
+    try:
+        root = base64.b64decode(lines[2], validate=True)
+    except ValueError:
+        raise Wrong("not a checkpoint: its root cannot be read") from None
+    return int(lines[1]), root
+
+
+# -- the tree
+
+
+def leaf(data: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + data).digest()
+
+
+def inner(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def included(index: int, size: int, hash: bytes, path: Sequence[bytes], root: bytes) -> bool:
+    """RFC 9162, 2.1.3.2."""
+    if not 0 <= index < size:
+        return False
+    last = size - 1
+    for step in path:
+        if last == 0:
+            return False
+        if index & 1 or index == last:
+            hash = inner(step, hash)
+            while not index & 1 and index:
+                index, last = index >> 1, last >> 1
+        else:
+            hash = inner(hash, step)
+        index, last = index >> 1, last >> 1
+    return last == 0 and hash == root
+
+
+class Tree:
+    """Grows leaf by leaf; keeps one hash per level."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._peaks: list[bytes] = []
+
+    def add(self, hash: bytes) -> None:
+        size = self.size
+        while size & 1:
+            hash, size = inner(self._peaks.pop(), hash), size >> 1
+        self._peaks.append(hash)
+        self.size += 1
+
+    def root(self) -> bytes:
+        if not self._peaks:
+            return hashlib.sha256(b"").digest()
+        hash = self._peaks[-1]
+        for left in reversed(self._peaks[:-1]):
+            hash = inner(left, hash)
+        return hash
+
+
+# -- a file with proofs
+
+
+def verify_proofs(proofs: dict[str, Any], keys: Sequence[Key], witnesses: Sequence[Key], say: Any) -> None:
+    for event in proofs["events"]:
+        proof, _, note = event["proof"].partition("\n\n")
+        first, second, *lines = proof.split("\n")
+        if first != "c2sp.org/tlog-proof@v1" or second != f"index {event['seq'] - 1}":
+            raise Wrong(f"event {event['seq']}: not the proof of this event")
+        size, root = checkpoint(note, keys)
+        path = [base64.b64decode(line, validate=True) for line in lines]
+        if not included(event["seq"] - 1, size, leaf(event["body"].encode()), path, root):
+            raise Wrong(f"event {event['seq']}: is not the one that was logged: it is not in the tree that was signed")
+        if json.loads(event["body"])["seq"] != event["seq"]:
+            raise Wrong(f"event {event['seq']}: calls itself something else")
+        for witness in witnesses:
+            if not signed_by(note, witness):
+                raise Wrong(f"event {event['seq']}: {witness.name} did not sign the checkpoint of {size} events")
+    say(f"verified: {len(proofs['events'])} events of {proofs['log']}")
+
+
+# -- a whole log
+
+
+def verify_database(path: Path, keys: Sequence[Key], witnesses: Sequence[Key], kept: Sequence[str], say: Any) -> None:
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+        signed = database.execute("SELECT size, note FROM checkpoint ORDER BY size").fetchall()
+        wanted = {size: [("the checkpoint", checkpoint(note, keys), size)] for size, note in signed}
+        for note in kept:
+            size, root = checkpoint(note, keys)
+            wanted.setdefault(size, []).append(("the checkpoint kept elsewhere", (size, root), size))
+        tree, last = Tree(), 0
+        for seq, body in events(database):
+            if seq != tree.size + 1:
+                raise Wrong(f"event {tree.size + 1}: is missing; the next one there is {seq}")
+            tree.add(leaf(body.encode() if isinstance(body, str) else bytes(body)))
+            if seq in wanted:
+                agree(wanted.pop(seq), tree.root(), last)
+                last = seq
+            if seq % CHUNK == 0:
+                progress(seq)
+        wanted.pop(0, None)
+        if wanted:
+            raise Wrong(f"events {tree.size + 1} to {max(wanted)}: are not there any more, but a checkpoint has them")
+        for witness in witnesses:
+            say(f"  {witness.name} signed {witnessed(database, witness)} events of it")
+    say(f"verified: {tree.size} events, root {tree.root().hex()}; {last} of them signed, {len(signed)} checkpoints")
+
+
+def agree(wanted: Sequence[tuple[str, tuple[int, bytes], int]], root: bytes, last: int) -> None:
+    for name, (size, expected), place in wanted:
+        if size != place:
+            raise Wrong(f"{name} of {place} events is really one of {size}")
+        if expected != root:
+            raise Wrong(f"events {last + 1} to {size}: are not those of {name}")
+
+
+def events(database: sqlite3.Connection) -> Iterator[tuple[int, Any]]:
+    yield from database.execute("SELECT seq, body FROM event ORDER BY seq")
+
+
+def witnessed(database: sqlite3.Connection, witness: Key) -> int:
+    sql = (
+        "SELECT size, note, body FROM attestation JOIN checkpoint USING (size)"
+        " WHERE kind = 'cosignature' AND witness = ? ORDER BY size DESC LIMIT 1"
+    )
+    for size, note, line in database.execute(sql, (witness.name,)):
+        if signed_by(note + line.decode(), witness):
+            return int(size)
+    raise Wrong(f"{witness.name} signed none of the checkpoints")
+
+
+def progress(done: int) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r{done} events ")
+        sys.stderr.flush()
+
+
+# -- the command
+
+
+def verify(path: Path, keys: Sequence[Key], witnesses: Sequence[Key], kept: Sequence[str], say: Any) -> None:
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head == b"SQLite format 3\x00":
+        verify_database(path, keys, witnesses, kept, say)
+        return
+    try:
+        proofs = json.loads(path.read_text(encoding="utf-8"))
+        if proofs["format"] != PROOF:
+            raise Wrong(f"{path}: of another format: {proofs['format']}")
+        verify_proofs(proofs, keys, witnesses, say)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise Wrong(f"{path}: neither proofs nor a log, or damaged ({type(error).__name__})") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--key", action="append", required=True, help="public key of the log; may be repeated")
+    parser.add_argument("--witness", action="append", default=[], help="public key of a witness that must have signed")
+    parser.add_argument("--checkpoint", action="append", default=[], type=Path, help="a checkpoint kept elsewhere")
+    parser.add_argument("file", nargs="+", type=Path)
+    given = parser.parse_args(arguments)
+    status = 0
+    try:
+        keys, witnesses = [Key(text) for text in given.key], [Key(text) for text in given.witness]
+        kept = [path.read_text(encoding="utf-8") for path in given.checkpoint]
+    except (Wrong, OSError, ValueError) as error:
+        print(f"cannot begin: {error}", file=sys.stderr)
+        return 2
+    for path in given.file:
+        try:
+            print(f"{path}:")
+            verify(path, keys, witnesses, kept, print)
+        except Wrong as error:
+            print(f"NOT VERIFIED: {error}")
+            status = max(status, 1)
+        except (OSError, sqlite3.Error, ValueError) as error:
+            print(f"cannot be read: {error}")
+            status = 2
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
