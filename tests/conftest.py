@@ -7,11 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 import pytest_twisted
+from hypothesis import HealthCheck, settings
 from twisted.internet import (
     reactor,  # noqa: TID251  # tests own the process
     task,
 )
 from twisted.logger import LogEvent, globalLogPublisher
+
+settings.register_profile("slow machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("slow machine")
 
 SETTLING = 2.0  # seconds in which sockets that were closed may still say goodbye
 STEP = 0.01
