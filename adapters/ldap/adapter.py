@@ -11,11 +11,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
+from adapters.ldap import discovering, doctor, observing
 from adapters.ldap.connection import Connection
 from adapters.ldap.knowledge import Learning
 from adapters.ldap.options import Options as LDAPOptions
-from adapters.ldap.upstream import log_in
-from bridge.adapter import Admission, Check, Door, Stream, SystemFacts
+from bridge.adapter import Admission, Check, Door, LegacySession, Stream, SystemFacts
 
 
 class LDAPAdapter:
@@ -44,10 +44,13 @@ class LDAPAdapter:
     async def examine(
         self, admission: Admission, system: SystemFacts, targets: Mapping[str, frozenset[str]]
     ) -> list[Check]:
-        """Logs in as the static account."""
-        directory = await log_in(admission, system, clock=self._clock)
-        await admission.established({})
-        return [Check.of_encryption(directory.stream.tls is not None)]
+        return await doctor.examine(admission, system, targets, self._clock)
+
+    async def discover(self, admission: Admission, system: SystemFacts) -> list[dict[str, str]]:
+        return await discovering.discover(admission, system, self._clock)
+
+    async def observe(self, admission: Admission, system: SystemFacts) -> list[LegacySession]:
+        return await observing.observe(admission, system, self._clock)
 
 
 ADAPTER = LDAPAdapter

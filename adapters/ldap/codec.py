@@ -368,6 +368,14 @@ def equality(attribute: bytes, value: str) -> bytes:
     return ber.encode(filters.EQUALITY, ber.encode(ber.OCTET_STRING, attribute), value_octets)
 
 
+def removal(name: bytes, attribute: bytes, value: bytes) -> bytes:
+    """The operation of a Modify that takes one value away."""
+    values = ber.encode(ber.SET, ber.encode(ber.OCTET_STRING, value))
+    change = ber.encode(ber.SEQUENCE, ber.encode(ber.OCTET_STRING, attribute), values)
+    changes = ber.encode(ber.SEQUENCE, ber.encode(ber.SEQUENCE, ber.encode_integer(1, ber.ENUMERATED), change))
+    return ber.encode(Op.MODIFY, ber.encode(ber.OCTET_STRING, name), changes)
+
+
 def limited(
     message: Message, search: Search, *, size: int = 0, time: int = 0, deref: int | None = None
 ) -> bytes | None:

@@ -52,10 +52,10 @@ class Directory:
             self.framer.add(data)
         return found
 
-    async def ask(self, operation: bytes, deadline: Deadline) -> list[Message]:
-        """All answers to an operation of the bridge's own, the final one last."""
+    async def ask(self, operation: bytes, deadline: Deadline, controls: bytes = b"") -> list[Message]:
+        """All answers to an operation of the bridge's own, the final one last; ``controls``: further ones, encoded."""
         number = self.next_id()
-        await self.stream.send(codec.request(number, operation, self.stamp))
+        await self.stream.send(codec.request(number, operation, self.stamp + controls))
         heard: list[Message] = []
         while True:
             message = await self.hear(deadline)

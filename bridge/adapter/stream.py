@@ -39,6 +39,10 @@ class TLSSettings(Protocol):
 
     @property
     def server_side(self) -> bool: ...
+    @property
+    def verifies(self) -> bool:
+        """Whether a handshake fails when the peer's certificate is not to be trusted."""
+        ...
 
     def with_alpn(self, protocols: tuple[str, ...], *, required: bool = False) -> TLSSettings:
         """The same settings, offering (client) or choosing from (server) these ALPN names (RFC 7301).

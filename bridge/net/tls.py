@@ -72,6 +72,10 @@ class ServerTLS(ContextSettings):
     def server_side(self) -> bool:
         return True
 
+    @property
+    def verifies(self) -> bool:
+        return self.client_ca is not None
+
     def with_alpn(self, protocols: tuple[str, ...], *, required: bool = False) -> ServerTLS:
         return replace(self, alpn=protocols, alpn_required=required)
 
@@ -124,6 +128,10 @@ class UpstreamTLS(ContextSettings):
     @property
     def server_side(self) -> bool:
         return False
+
+    @property
+    def verifies(self) -> bool:
+        return self.context.verify_mode == ssl.CERT_REQUIRED
 
     @property
     def wanted(self) -> bool:

@@ -40,6 +40,7 @@ class FakeTLS:
     """
 
     server_side: bool
+    verifies: bool = True
     chain: tuple[bytes, ...] = ()
     alpn: tuple[str, ...] = ()
     alpn_required: bool = False

@@ -203,3 +203,37 @@ def big_entry(number: int) -> str:
         f"uid={uid},ou=many,{SUFFIX}", "inetOrgPerson", uid=uid, cn=f"Many {number}", sn=f"Number {number}",
         mail=f"{uid}@example.org", employeeNumber=number, **filling,
     )  # fmt: skip
+
+
+# -- a bridge in front of it -------------------------------------------------------------------------------------------
+
+
+def system(directory: Directory, *accounts: str, **options: Any) -> dict[str, Any]:
+    """Its entry in the bridge's file, over LDAPS."""
+    upstream = {"host": directory.host, "port": directory.tls_port, "tls": "verify-full"}
+    return {
+        "protocol": "ldap",
+        "upstream": {**upstream, "ca": str(directory.authority.ca)},
+        "options": options,
+        "accounts": {name: {"user": directory.dn(name), "secret": f"env:PW_{name.upper()}"} for name in accounts},
+    }
+
+
+def environment(directory: Directory) -> dict[str, str]:
+    return {f"PW_{name.upper()}": password for name, password in directory.passwords.items()}
+
+
+def document(systems: dict[str, Any], grants: list[dict[str, Any]]) -> dict[str, Any]:
+    team = {"kind": "team", "contact": "people@example.org", "on_call": "https://oncall.example.org/people"}
+    return {
+        "bridge": {"drain": "0s"},
+        "owners": {"payments": team},
+        "roles": {"reader": {"description": "reads"}, "writer": {"description": "writes"}},
+        "systems": systems,
+        "grants": grants,
+    }
+
+
+def grant(role: str, system: str, account: str, *actions: str, **more: Any) -> dict[str, Any]:
+    return {"id": f"{role}-{system}-{account.replace('_', '-')}", "roles": [role], "system": system,
+            "account": account, "actions": list(actions), "default": True, **more}  # fmt: skip

@@ -7,7 +7,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
-from rig.directory import SUFFIX, dn
+from rig.directory import SUFFIX, dn, document, environment, grant, system
 from rig.place import free_port
 from rig.slapd import Slapd
 
@@ -16,67 +16,40 @@ from adapters.ldap.codes import ANSWER, NOT_FINAL, Oid, Op
 from adapters.ldap.framing import LIMIT_UPSTREAM, Framer, Message
 
 TIMEOUT = 10.0
-ALL = ["read", "write", "admin"]
+ALL = ("read", "write", "admin")
 PEOPLE = f"ou=people,{SUFFIX}"
 
 
 def door_document(slapd: Slapd) -> dict[str, Any]:
     """Systems by name; readers are granted ``read``, writers everything."""
     narrow = {"bases": [PEOPLE], "attributes": ["objectClass", "cn", "uid", "mail"]}
-    dead, untrusted = _system(slapd, "svc_reader"), _system(slapd, "svc_reader")
-    dead["upstream"]["port"] = free_port()
-    del untrusted["upstream"]["ca"]
     systems = {
-        "directory": _system(slapd, "svc_reader", "svc_writer"),
-        "starttls": _system(slapd, "svc_reader", port=slapd.port, encryption="starttls"),
-        "narrow": _system(slapd, "svc_writer"),
-        "capped": _system(slapd, "svc_reader", max_entries=5),
-        "wrong": _system(slapd, "svc_wrong"),
-        "locked": _system(slapd, "svc_locked"),
-        "dead": dead,
-        "untrusted": untrusted,
+        "directory": system(slapd, "svc_reader", "svc_writer"),
+        "starttls": system(slapd, "svc_reader", encryption="starttls"),
+        "narrow": system(slapd, "svc_writer"),
+        "capped": system(slapd, "svc_reader", max_entries=5),
+        "wrong": system(slapd, "svc_wrong"),
+        "locked": system(slapd, "svc_locked"),
+        "dead": system(slapd, "svc_reader"),
+        "untrusted": system(slapd, "svc_reader"),
     }
+    systems["starttls"]["upstream"]["port"] = slapd.port
+    systems["wrong"]["accounts"]["svc_wrong"]["user"] = dn("svc_reader")
+    systems["dead"]["upstream"]["port"] = free_port()
+    del systems["untrusted"]["upstream"]["ca"]
     grants = [
-        _grant("reads", "reader", "directory", "svc_reader", ["read"]),
-        _grant("writes", "writer", "directory", "svc_writer", ALL),
-        {**_grant("narrow", "reader", "narrow", "svc_writer", ["read", "write"]), **narrow},
+        grant("reader", "directory", "svc_reader", "read"),
+        grant("writer", "directory", "svc_writer", *ALL),
+        grant("reader", "narrow", "svc_writer", "read", "write", **narrow),
         {"id": "no-vip", "roles": ["reader"], "system": "narrow", "effect": "deny", "bases": [f"uid=user07,{PEOPLE}"]},
     ]
-    for system, account in (
-        ("starttls", "svc_reader"), ("capped", "svc_reader"), ("wrong", "svc_wrong"), ("locked", "svc_locked"),
-        ("dead", "svc_reader"), ("untrusted", "svc_reader"),
-    ):  # fmt: skip
-        grants.append(_grant(f"reads-{system}", "reader", system, account, ["read"]))
-    team = {"kind": "team", "contact": "people@example.org", "on_call": "https://oncall.example.org/people"}
-    return {
-        "bridge": {"drain": "0s"},
-        "owners": {"payments": team},
-        "roles": {"reader": {"description": "reads"}, "writer": {"description": "writes"}},
-        "systems": systems,
-        "grants": grants,
-    }
+    for name in ("starttls", "capped", "wrong", "locked", "dead", "untrusted"):
+        grants += [grant("reader", name, account, "read") for account in systems[name]["accounts"]]
+    return document(systems, grants)
 
 
 def door_environment(slapd: Slapd) -> dict[str, str]:
-    environment = {f"PW_{account.upper()}": password for account, password in slapd.passwords.items()}
-    return {**environment, "PW_SVC_WRONG": slapd.passwords["svc_writer"]}
-
-
-def _system(slapd: Slapd, *accounts: str, port: int = 0, **options: Any) -> dict[str, Any]:
-    upstream = {"host": "127.0.0.1", "port": port or slapd.tls_port, "tls": "verify-full"}
-    return {
-        "protocol": "ldap",
-        "upstream": {**upstream, "ca": str(slapd.authority.ca)},
-        "options": options,
-        "accounts": {
-            account: {"user": dn(account.replace("wrong", "reader")), "secret": f"env:PW_{account.upper()}"}
-            for account in accounts
-        },
-    }
-
-
-def _grant(id: str, role: str, system: str, account: str, actions: list[str]) -> dict[str, Any]:
-    return {"id": id, "roles": [role], "system": system, "account": account, "actions": actions, "default": True}
+    return {**environment(slapd), "PW_SVC_WRONG": slapd.passwords["svc_writer"]}
 
 
 class Talk:

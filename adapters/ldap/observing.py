@@ -1,0 +1,47 @@
+"""``idbridge reconcile``: the static account's sessions, as OpenLDAP lists them in ``cn=Monitor`` (slapd-monitor(5)).
+
+389 Directory Server lists sessions without their ports and Active Directory none, so that nobody could tell whose they
+are.
+"""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Callable
+
+from adapters.ldap import codec
+from adapters.ldap.questions import LEVEL, Entry, logged_in
+from adapters.ldap.upstream import unavailable
+from bridge.adapter import Admission, LegacySession, SystemFacts
+
+CONNECTIONS = "cn=Connections,cn=Monitor"
+_READ = ("monitorConnectionPeerAddress", "monitorConnectionNumber", "monitorConnectionStartTime")
+_PEER = re.compile(r"IP=\[?([0-9a-fA-F.:]+?)\]?:(\d+)")
+
+
+async def observe(admission: Admission, system: SystemFacts, clock: Callable[[], float]) -> list[LegacySession]:
+    """Raises Refused when the login fails, or when the directory does not list its sessions."""
+    async with logged_in(admission, system, clock) as questions:
+        if await questions.entry(CONNECTIONS) is None:
+            raise unavailable(admission, f"the directory does not list its sessions to this account ({CONNECTIONS})")
+        of_account = codec.equality(b"monitorConnectionAuthzDN", admission.login.user)
+        listed = await questions.search(CONNECTIONS, of_account, *_READ, scope=LEVEL)
+        own = questions.directory.stream.local.port
+    return [one for one in map(session, listed) if one.port != own]
+
+
+def session(entry: Entry) -> LegacySession:
+    """A client on a Unix socket (``PATH=…``) has no address."""
+    peer = _PEER.fullmatch(entry.text("monitorConnectionPeerAddress"))
+    address, port = (peer[1], int(peer[2])) if peer else ("", 0)
+    return LegacySession(
+        address, port, entry.number("monitorConnectionNumber"), _moment(entry.text("monitorConnectionStartTime"))
+    )
+
+
+def _moment(text: str) -> float:
+    try:
+        return datetime.datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
+    except ValueError:
+        return 0.0

@@ -1,0 +1,124 @@
+"""What doctor, discover and reconcile make of a directory's answers; asking is tested on real directories."""
+
+from __future__ import annotations
+
+import pytest
+from ldap3.operation.search import compile_filter, parse_filter
+from pyasn1.codec.ber import encoder
+
+from adapters.ldap import codec
+from adapters.ldap.controls import Ppolicy
+from adapters.ldap.discovering import NEVER_EXPIRES, reason, row, state
+from adapters.ldap.doctor import contexts, kind, password, verdict
+from adapters.ldap.observing import session
+from adapters.ldap.questions import Entry, any_of, begins, has_bits
+from bridge.adapter import LegacySession
+
+
+def entry(name: str = "cn=x", **values: str | list[str]) -> Entry:
+    found = {
+        key.lower(): [one.encode() for one in (value if isinstance(value, list) else [value])]
+        for key, value in values.items()
+    }
+    return Entry(name, found)
+
+
+@pytest.mark.parametrize(
+    ("ours", "text"),
+    [
+        (begins("cn", "svc"), "(cn=svc*)"),
+        (has_bits("userAccountControl", 65536), "(userAccountControl:1.2.840.113556.1.4.803:=65536)"),
+        (any_of(codec.present(b"mail"), codec.equality(b"uid", "a b")), "(|(mail=*)(uid=a b))"),
+    ],
+)
+def test_filters_are_those_of_ldap3(ours: bytes, text: str) -> None:
+    theirs = compile_filter(parse_filter(text, None, True, True, None, False).elements[0])
+    assert ours == encoder.encode(theirs)
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (entry(objectClass=["organizationalRole", "simpleSecurityObject"], cn="web"), "simpleSecurityObject"),
+        (entry(objectClass=["account", "posixAccount"], uid="anna"), ""),
+        (entry(objectClass=["account"], uid="printer"), "account"),
+        (entry(objectClass=["user"], servicePrincipalName="HTTP/web"), "service principal name"),
+        (entry(objectClass=["user", "computer"], servicePrincipalName="HOST/pc"), ""),
+        (entry(objectClass=["user", "computer", "msDS-GroupManagedServiceAccount"]), "msDS-GroupManagedServiceAccount"),
+        (entry(objectClass=["user"], userAccountControl=str(0x200 | NEVER_EXPIRES)), "password never expires"),
+        (entry(objectClass=["person"], uid="SVC_backup"), "name"),
+        (entry(objectClass=["groupOfNames"], cn="svc-admins"), ""),
+        (entry(objectClass=["inetOrgPerson"], uid="anna", userAccountControl="none"), ""),
+    ],
+)
+def test_why_an_entry_looks_like_an_account_of_a_program(found: Entry, why: str) -> None:
+    assert reason(found) == why
+
+
+def test_a_row_has_the_login_name_and_days() -> None:
+    found = entry(
+        "CN=svc,DC=ad", objectClass="user", sAMAccountName="svc", cn="Service", pwdLastSet="133500000000000000",
+        lastLogonTimestamp="0", description="backup",
+    )  # fmt: skip
+    assert row(found) == {
+        "account": "svc", "user": "CN=svc,DC=ad", "why": "name", "state": "active", "last_login": "",
+        "password_set": "2024-01-17", "description": "backup",
+    }  # fmt: skip
+    assert row(entry(uid="svc1", pwdChangedTime="20260102030405Z"))["password_set"] == "2026-01-02"
+    assert row(entry(uid="svc1", pwdChangedTime="99999999999999999999"))["password_set"] == ""
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (entry(userAccountControl="514"), "disabled"),
+        (entry(nsAccountLock="TRUE"), "disabled"),
+        (entry(pwdAccountLockedTime="000001010000Z"), "locked"),
+        (entry(lockoutTime="133500000000000000"), "locked"),
+        (entry(lockoutTime="0", userAccountControl="512"), "active"),
+    ],
+)
+def test_the_state_of_an_account(found: Entry, expected: str) -> None:
+    assert state(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("peer", "address", "port"),
+    [
+        ("IP=127.0.0.1:4711", "127.0.0.1", 4711),
+        ("IP=[2001:db8::1]:636", "2001:db8::1", 636),
+        ("PATH=/run/slapd/ldapi", "", 0),
+        ("", "", 0),
+    ],
+)
+def test_a_session_of_the_monitor(peer: str, address: str, port: int) -> None:
+    found = entry(
+        monitorConnectionPeerAddress=peer, monitorConnectionNumber="1007", monitorConnectionStartTime="19700101000100Z"
+    )
+    assert session(found) == LegacySession(address, port, 1007, 60.0)
+    assert session(entry(monitorConnectionStartTime="soon")) == LegacySession("", 0, 0)
+
+
+def test_the_verdict_on_rights() -> None:
+    def titles(*arguments: object) -> list[tuple[str, str]]:
+        return [(check.level, check.title) for check in verdict(*arguments)]  # type: ignore[arg-type]
+
+    assert titles([], [], 7, False) == [("ok", "no right to write was found")]
+    assert titles(["cn=a"], [], 7, False) == [("problem", "read-only is not guaranteed")]
+    assert titles(["cn=a"], [], 7, True)[0][0] == "ok"
+    assert titles([], [], 7, True)[0][0] == "warning"
+    assert titles([], ["cn=a (result 53)"], 7, False)[0] == ("warning", "not found out: rights on some entries")
+
+
+def test_what_the_password_policy_said() -> None:
+    assert password(Ppolicy()) == []
+    assert [one.level for one in password(Ppolicy(seconds_left=3600, graces_left=2))] == ["warning", "problem"]
+    assert password(Ppolicy(seconds_left=365 * 86400)) == []
+
+
+def test_what_software_it_is_and_where_to_look() -> None:
+    openldap = entry(objectClass=["top", "OpenLDAProotDSE"], namingContexts=["dc=a", "dc=b"])
+    windows = entry(defaultNamingContext="dc=a", namingContexts=["dc=a", "cn=Configuration,dc=a"])
+    assert (kind(openldap), contexts(openldap)) == ("OpenLDAP", ["dc=a", "dc=b"])
+    assert (kind(windows), contexts(windows)) == ("Active Directory", ["dc=a"])
+    assert kind(entry(vendorName="389 Project", vendorVersion="2.3")) == "389 Project 2.3"
