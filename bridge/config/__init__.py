@@ -6,7 +6,8 @@ Ideas:
 * The tree of values is ours (``reading``, ``tree``): keys keep their places, nothing in a file can run or explode.
 * Models (``sections``, ``identities``, ``systems``, ``grants``) hold the shape; cross checks (``*_checks``) what hangs
   together. Both run on every part, however wrong another part is.
-* A secret is named, never written (``env:``, ``file:``, ``store:``); no message quotes a value that could be one.
+* A secret is named, never written (``env:``, ``file:``, ``store:``, ``vault:``); no message quotes a value that
+  could be one.
 * The core knows no protocol: a system's ``options`` and what grants may narrow by come from its adapter.
 """
 
@@ -20,6 +21,7 @@ from bridge.config.quotas import Price, Quota
 from bridge.config.schema import schema
 from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits
 from bridge.config.systems import Account, System, Upstream
+from bridge.config.vaults import Vault
 
 __all__ = [
     "TLS",
@@ -43,6 +45,7 @@ __all__ = [
     "Role",
     "System",
     "Upstream",
+    "Vault",
     "admin_socket",
     "difference",
     "load",

@@ -24,6 +24,7 @@ from bridge.config.systems import System
 from bridge.config.tree import Mapping as MappingNode
 from bridge.config.tree import Place, Scalar, Sequence, dotted, nearest, plain
 from bridge.config.values import NAME, Some, Text
+from bridge.config.vaults import Vault
 
 Adapters = Mapping[str, Adapter | type[Adapter]]
 
@@ -31,7 +32,15 @@ SINGLE: Mapping[str, type[Section]] = MappingProxyType(
     {"bridge": Bridge, "admin": Admin, "tls": TLS, "limits": Limits, "credentials": Credentials}
 )
 NAMED: Mapping[str, type[Section]] = MappingProxyType(
-    {"issuers": Issuer, "owners": Owner, "agents": Agent, "roles": Role, "systems": System, "quotas": Quota}
+    {
+        "issuers": Issuer,
+        "owners": Owner,
+        "agents": Agent,
+        "roles": Role,
+        "vaults": Vault,
+        "systems": System,
+        "quotas": Quota,
+    }
 )
 SECTIONS = (*SINGLE, *NAMED, "grants")
 
@@ -65,6 +74,7 @@ class Build:
         self.owners = self._named("owners", Owner)
         self.agents = self._agents()
         self.roles = self._named("roles", Role)
+        self.vaults = self._named("vaults", Vault)
         self.systems = self._systems()
         self.grants = tuple(self._grants())
         self.quotas = self._named("quotas", Quota)

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bridge.adapter import Address
-from bridge.config import grant_checks, identity_checks, quota_checks, reading, system_checks
+from bridge.config import grant_checks, identity_checks, quota_checks, reading, system_checks, vault_checks
 from bridge.config.building import Adapters, Build
 from bridge.config.findings import Findings
 from bridge.config.grants import Grant
@@ -26,6 +26,7 @@ from bridge.config.problem import ConfigErrors, Problem
 from bridge.config.quotas import Quota
 from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits
 from bridge.config.systems import System
+from bridge.config.vaults import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Config:
     owners: Mapping[str, Owner]
     agents: Mapping[str, Agent]
     roles: Mapping[str, Role]
+    vaults: Mapping[str, Vault]
     systems: Mapping[str, System]
     grants: tuple[Grant, ...]
     quotas: Mapping[str, Quota]
@@ -74,6 +76,7 @@ def load(path: str | PathLike[str], adapters: Adapters, *, now: float | None = N
     grant_checks.check(found, adapters)
     identity_checks.check(found)
     system_checks.check(found, build)
+    vault_checks.check(found)
     quota_checks.check(found)
     everything = sorted({*problems, *build.problems, *found.problems}, key=lambda one: (one.line, one.column, one.key))
     errors = [problem for problem in everything if problem.level == "error"]
@@ -87,7 +90,7 @@ def _config(build: Build, bridge: Bridge, path: Path, warnings: tuple[Problem, .
     def config(digest: str) -> Config:
         return Config(
             bridge, build.admin, build.tls, build.limits, build.credentials, build.issuers, build.owners,
-            build.agents, build.roles, build.systems, build.grants, build.quotas, path, digest, warnings,
+            build.agents, build.roles, build.vaults, build.systems, build.grants, build.quotas, path, digest, warnings,
         )  # fmt: skip
 
     canonical = json.dumps(config("").redacted(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

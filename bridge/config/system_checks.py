@@ -116,6 +116,8 @@ def _files(found: Findings, build: Build) -> None:
         paths.append((("issuers", name, "revoked"), issuer.revoked))
         for key in ("jwks_file", "ssh_file"):
             paths.append((("issuers", name, "keys", key), getattr(issuer.keys, key, None)))
+    for name, vault in build.vaults.items():
+        paths += [(("vaults", name, "ca"), vault.ca), (("vaults", name, "auth", "jwt_file"), vault.auth.jwt_file)]
     paths += [(("systems", name, "upstream", "ca"), system.upstream.ca) for name, system in build.systems.items()]
     for steps, file in paths:
         place = found.root.get(*steps)

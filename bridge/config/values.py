@@ -32,6 +32,8 @@ _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+REFERENCE = "env:NAME, file:/path, store:NAME or vault:NAME/PATH#FIELD"
+_IN_VAULT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}(/[A-Za-z0-9._-]{1,128}){1,16}(#[A-Za-z0-9._-]{1,128})?")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -126,8 +128,20 @@ def _base(info: ValidationInfo) -> Path:
 
 
 def secret_reference(value: Any, info: ValidationInfo) -> str:
+    """A ``local_reference``, or ``vault:NAME/PATH`` with or without ``#FIELD``."""
+    if isinstance(value, str) and value.startswith("vault:"):
+        if _IN_VAULT.fullmatch(value[6:]) and ".." not in value:
+            return value
+        raise wrong("secret", "names nothing that a vault can hold", "vault:NAME/PATH or vault:NAME/PATH#FIELD")
+    return _reference(value, info, f"a reference: {REFERENCE}")
+
+
+def local_reference(value: Any, info: ValidationInfo) -> str:
     """``env:NAME``, ``file:/path`` (made absolute) or ``store:NAME``. Anything else is taken for the secret itself."""
-    expected = "a reference: env:NAME, file:/path or store:NAME"
+    return _reference(value, info, "a reference: env:NAME, file:/path or store:NAME")
+
+
+def _reference(value: Any, info: ValidationInfo, expected: str) -> str:
     scheme, colon, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
     if not colon or scheme not in ("env", "file", "store"):
         raise wrong("secret", "is no reference; a secret itself must not stand in this file", expected)
@@ -269,7 +283,9 @@ Moment = Annotated[datetime, BeforeValidator(moment), _text("^[0-9]{4}-[0-9]{2}-
 Listen = Annotated[Address, BeforeValidator(address), _text("^(\\[[0-9a-fA-F:.]+\\]|[0-9.]+):[0-9]{1,5}$")]
 CIDR = Annotated[Network, BeforeValidator(network), _text("^[0-9a-fA-F:.]+(/[0-9]{1,3})?$")]
 FileName = Annotated[Path, BeforeValidator(file_name), _text("^.+$")]
-SecretText = Annotated[str, BeforeValidator(secret_reference), _text("^(env|file|store):.+$")]
+SecretText = Annotated[str, BeforeValidator(secret_reference), _text("^(env|file|store|vault):.+$")]
+LocalSecretText = Annotated[str, BeforeValidator(local_reference), _text("^(env|file|store):.+$")]
+MountPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}(/[A-Za-z0-9._-]{1,128}){0,8}$")]
 Host = Annotated[str, BeforeValidator(host), _text("^[A-Za-z0-9_.:-]+$")]
 HostPattern = Annotated[str, BeforeValidator(host_pattern), _text("^[A-Za-z0-9_.:*-]+$")]
 HttpsURL = Annotated[str, BeforeValidator(https_url), _text("^https?://.+$")]

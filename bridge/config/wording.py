@@ -10,10 +10,12 @@ from pydantic import BaseModel, ValidationError
 
 from bridge.config.problem import Problem
 from bridge.config.tree import Path, Place, dotted, nearest
-from bridge.config.values import NAME
+from bridge.config.values import NAME, REFERENCE
 
 _PASSWORD = re.compile(r"pass(word|wd|phrase)?|pwd|secret|token|credentials?|api_?key", re.IGNORECASE)
-_BY_REFERENCE = "a secret by reference: accounts.<name>.secret: env:NAME, file:/path or store:NAME"
+_BY_REFERENCE = (
+    "a secret by reference: accounts.<name>.secret: env:NAME, file:/path, store:NAME or vault:NAME/PATH#FIELD"
+)
 NAME_RULE = "lower-case letters, digits, . _ - (at most 63, starting with a letter or digit)"
 _REQUIRED = {
     "certificate": "a PEM file",
@@ -29,9 +31,12 @@ _REQUIRED = {
     "listen": "an IP address and a port: 127.0.0.1:15432",
     "owner": "the name of an owner",
     "purpose": "what the agent is for, in a sentence",
-    "secret": "a reference: env:NAME, file:/path or store:NAME",
+    "secret": f"a reference: {REFERENCE}",
     "to": '"HH:MM"',
     "upstream": "where the legacy system is: {host: …}",
+    "address": "the vault's URL: https://vault.example:8200",
+    "auth": "how the bridge logs in: {method: token | approle | kubernetes, …}",
+    "method": "token, approle or kubernetes",
     "accounts": "the static accounts: {NAME: {secret: env:NAME}}",
 }
 _TYPES = {

@@ -33,6 +33,7 @@ from bridge.daemon.opening import (
     unrecorded_changes,
 )
 from bridge.daemon.reconciling import Reconciler
+from bridge.daemon.vaults import remote_vaults
 from bridge.discovery import find_adapters
 from bridge.net.connection import Connection
 from bridge.net.dialer import Dialer
@@ -70,6 +71,9 @@ class Bridge:
         self.ready = False
         self.pool = ThreadPool("admin", 2, reactor)
         self._vault_pool = ThreadPool("vaults", VAULT_THREADS, reactor)
+        vaults: dict[str, Vault] = {"env": EnvironmentVault(), "file": FileVault(), "store": storage.store}
+        self._vaults = Vaults(vaults, self._vault_pool, reactor)
+        self._vaults.remote = remote_vaults(config, reactor, self._vaults)
         self._adapter_pool = ThreadPool("adapters", ADAPTER_THREADS, reactor)
         self._recording_pool = ThreadPool("recordings", 1, reactor)  # one thread: frames stay in order
         self._recordings = recordings(config, self._recording_pool, reactor)
@@ -99,7 +103,6 @@ class Bridge:
         directory = self.storage.registry.in_thread_directory()
         verifier, sources = self.issuers.prepare(config, self.storage.issuer, lambda: self.core.directory)
         self.issuers.take(sources)
-        vaults: dict[str, Vault] = {"env": EnvironmentVault(), "file": FileVault(), "store": self.storage.store}
         return Core(
             log=self.translation,
             verifier=verifier,
@@ -108,7 +111,7 @@ class Bridge:
             directory=directory,
             deny_list=self.storage.deny_list,
             policy=conversion.policy(config, self._adapter_types),
-            vaults=Vaults(vaults, self._vault_pool, self.reactor),
+            vaults=self._vaults,
             breaker=CircuitBreaker(),
             replay=ReplayGuard(config.credentials.replay),
             clock=self.reactor,
@@ -305,7 +308,7 @@ class Bridge:
         """Takes the file again, wholly or not at all; returns what changed.
 
         What needs a restart (the bridge's name, its state directory) must not change.
-        Raises RestartNeeded, ConfigErrors, TLSMisconfigured, OSError.
+        Raises RestartNeeded, ConfigErrors, TLSMisconfigured, VaultMisconfigured, OSError.
         """
         new = await self._adapter_pool.run(load, self.config.path, self._adapter_types)
         if (new.bridge.name, new.bridge.state) != (self.config.bridge.name, self.config.bridge.state):
@@ -317,6 +320,7 @@ class Bridge:
         verifier, sources = self.issuers.prepare(new, self.storage.issuer, lambda: self.core.directory)
         certificates = self.issuers.certificates(new)
         ssh = self.issuers.ssh(new, lambda: self.core.directory)
+        remote = remote_vaults(new, self.reactor, self._vaults)
         opened = self._opened(new)
         try:
             request = await self._declare_recorded(new)
@@ -337,6 +341,7 @@ class Bridge:
         self.policy_taken(policy)
         core.ledger.take(conversion.quotas(new), conversion.prices(new))
         core.sessions_per_agent = new.limits.sessions_per_agent
+        self._vaults.remote = remote
         self._recordings.limit = new.limits.recording
         core.replay.mode = new.credentials.replay
         self.issuers.take(sources)

@@ -14,7 +14,9 @@ class SecretUnavailable(BridgeError):
 
 @dataclass(frozen=True, slots=True)
 class SecretReference:
-    """``scheme:path``, for example ``env:WAREHOUSE``, ``file:/etc/idbridge/reader``, ``store:warehouse/reader``."""
+    """``scheme:path``: ``env:WAREHOUSE``, ``file:/etc/idbridge/reader``, ``store:warehouse/reader``, or
+    ``vault:corp/warehouse/reader#password``.
+    """
 
     scheme: str
     path: str
@@ -24,7 +26,9 @@ class SecretReference:
         """Raises ValueError without quoting ``text``, which may be a password written in the wrong place."""
         scheme, colon, path = text.partition(":")
         if not colon or not path or not scheme.isalpha():
-            raise ValueError("not a reference to a secret; expected env:NAME, file:/path or store:NAME")
+            raise ValueError(
+                "not a reference to a secret; expected env:NAME, file:/path, store:NAME or vault:NAME/PATH#FIELD"
+            )
         return cls(scheme, path)
 
     def __str__(self) -> str:
@@ -34,4 +38,12 @@ class SecretReference:
 class Vault(Protocol):
     def in_thread_read(self, path: str) -> Secret:
         """Blocks. Raises SecretUnavailable."""
+        ...
+
+
+class RemoteVault(Protocol):
+    """One that is asked over the network, on the reactor."""
+
+    async def read(self, path: str) -> Secret:
+        """Raises SecretUnavailable; ends soon when it is cancelled."""
         ...

@@ -89,11 +89,11 @@ EDITS = [
     ("name: b1", "nam: b1", "1:10: bridge.nam: is not a known key (did you mean \"name\"?), expected one of "
      "accept_bridge_audience, drain, mode, name, state"),
     ('"env:A"', "hunter2", "11:30: systems.pg.accounts.svc.secret: is no reference; a secret itself must not stand in "
-     "this file, expected a reference: env:NAME, file:/path or store:NAME"),
+     "this file, expected a reference: env:NAME, file:/path, store:NAME or vault:NAME/PATH#FIELD"),
     ('{secret: "env:A"}', "{}", "11:16: systems.pg.accounts.svc.secret: is missing, expected a reference: env:NAME, "
-     "file:/path or store:NAME"),
+     "file:/path, store:NAME or vault:NAME/PATH#FIELD"),
     ('secret: "env:A"', 'password: hunter2', "11:22: systems.pg.accounts.svc.password: is not a known key, expected "
-     "a secret by reference: accounts.<name>.secret: env:NAME, file:/path or store:NAME"),
+     "a secret by reference: accounts.<name>.secret: env:NAME, file:/path, store:NAME or vault:NAME/PATH#FIELD"),
     ("roles: {reader: {}}", "roles: {reader: {}, reader: {}}", "5:21: roles.reader: appears twice, first on line 5, "
      "expected each key once"),
     ("system: pg", "system: pq", '13:38: grants[0].system: no system "pq", expected pg'),
@@ -231,6 +231,54 @@ def keys_in(shape: Any) -> set[str]:
     return own.union(*map(keys_in, shape.values()))
 
 
+VAULT = """\
+vaults:
+  corp:
+    address: https://vault.example
+    auth: {AUTH}
+"""
+
+
+@pytest.mark.parametrize(
+    ("auth", "expected"),
+    [
+        ("method: token, token: file:t", []),
+        ("method: approle, role_id: r, secret_id: env:S", []),
+        ("method: kubernetes, role: r, jwt_file: c", []),
+        (
+            "method: approle, role_id: r",
+            ["vaults.corp.auth.secret_id: is missing, expected method approle needs"],
+        ),
+        ("method: token", ["vaults.corp.auth.token: is missing, expected method token needs token"]),
+        ("method: token, token: env:A, role: r", ["vaults.corp.auth.role: does not belong to method token"]),
+        ("method: token, token: hunter2", ["vaults.corp.auth.token: is no reference; a secret itself must not stand"]),
+        ("method: token, token: vault:corp/x", ["vaults.corp.auth.token: is no reference"]),
+        ("method: password, token: env:A", ["vaults.corp.auth.method: "]),
+    ],
+)
+def test_a_vault_has_what_its_login_needs_and_nothing_else(tmp_path: Path, auth: str, expected: list[str]) -> None:
+    found = lines(tmp_path, GOOD + VAULT.replace("AUTH", auth))
+    assert len(found) == len(expected), found
+    assert all(words in line for words, line in zip(expected, found, strict=True)), found
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("vault:corp/warehouse/reader#password", ""),
+        ("vault:corp/warehouse/reader", ""),
+        ("vault:other/x", 'svc.secret: no vault "other", expected corp'),
+        ("vault:corp", "svc.secret: names nothing that a vault can hold"),
+        ("vault:corp/../sys/raw", "svc.secret: names nothing that a vault can hold"),
+        ("vault:corp/a?version=1", "svc.secret: names nothing that a vault can hold"),
+    ],
+)
+def test_a_reference_names_a_vault_that_is_declared(tmp_path: Path, reference: str, expected: str) -> None:
+    text = GOOD.replace("env:A", reference) + VAULT.replace("AUTH", "method: token, token: env:T")
+    found = lines(tmp_path, text)
+    assert [expected in line for line in found] == ([True] if expected else [])
+
+
 @pytest.mark.parametrize("name", ["bridge.example.yaml", "README.md"])
 def test_every_key_is_explained(name: str) -> None:
     text = (CONFIG / name).read_text()
@@ -251,6 +299,8 @@ def test_the_example_loads_without_a_problem(tmp_path: Path) -> None:
         "db-ca.crt",
         "ssh-ca.pub",
         "ssh-revoked",
+        "vault-ca.crt",
+        "service-account-token",
     ):
         (tmp_path / name).touch()
     assert lines(tmp_path, text) == []
