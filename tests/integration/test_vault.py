@@ -1,4 +1,4 @@
-"""A static password that lies in a Vault: HTTPS with an authority of one's own, AppRole, a sealed vault, a new password."""
+"""A static password that lies in a Vault: HTTPS with an authority of its own, AppRole, a sealed vault, a stranger."""
 
 from __future__ import annotations
 
