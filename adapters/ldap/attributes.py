@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from adapters.ldap.codes import Code
 from adapters.ldap.refusals import Spoken
 from adapters.ldap.schema import MAX_KEPT, Schema, sensitive
 
@@ -51,3 +52,15 @@ def secret_allowed(names: tuple[str, ...], secrets: frozenset[str]) -> bool:
 def is_list(description: bytes) -> bool:
     """Whether it stands for many attributes: ``*``, ``+``, ``@class`` (RFC 3673, RFC 4529), or a form of these."""
     return description[:1] in (b"*", b"+", b"@", b"!")
+
+
+def granted_attribute(value: str) -> str:
+    """An attribute in a grant, by the name that operations have first; ``*`` stands for anything. Raises ValueError."""
+    if "*" in value:
+        return value.lower()
+    try:
+        return Schema().canonical(value.encode())
+    except Spoken as spoken:
+        if spoken.result == Code.UNDEFINED_TYPE and value.replace(".", "").isdigit():
+            return value  # an OID of the directory's own schema
+        raise ValueError("the name or OID of an attribute, without options") from None

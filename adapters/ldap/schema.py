@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adapters.ldap.codes import Code
 from adapters.ldap.refusals import Spoken
@@ -67,7 +67,8 @@ class Schema:
         self._by_name: dict[str, AttributeType] = {}
         self._spoken: dict[bytes, tuple[str, ...]] = {}
         self._below: dict[str, list[AttributeType]] = {}
-        for type_ in (*_standard(), *types):
+        standard = {type_.oid: type_.names[0] for type_ in _standard()}
+        for type_ in (*_standard(), *(_led_by(type_, standard.get(type_.oid, "")) for type_ in types)):
             for name in (type_.oid.lower(), *type_.names):
                 self._by_name[name] = type_
         for type_ in self._types():
@@ -151,6 +152,13 @@ def parse_type(text: str) -> AttributeType | None:
     listed = re.findall(r"'([^']+)'", named[2]) if named and named[2] else [named[1]] if named else []
     names = tuple(name.lower() for name in listed if name) or (head[1].lower(),)
     return AttributeType(head[1].strip("'").lower(), names, above[1] if above else "")
+
+
+def _led_by(type_: AttributeType, name: str) -> AttributeType:
+    """With the standard's name first, if it is one of the type's: grants are written without a directory's schema."""
+    if name not in type_.names[1:]:
+        return type_
+    return replace(type_, names=(name, *(one for one in type_.names if one != name)))
 
 
 def _without_descriptions(text: str) -> str:

@@ -101,6 +101,16 @@ class Discovering(Protocol):
 
 
 @runtime_checkable
+class Naming(Protocol):
+    """An adapter whose facts can be written in several ways: what grants say is put into the form operations have."""
+
+    @staticmethod
+    def normal(fact: str, value: str) -> str:
+        """The value of ``fact`` in a grant. Raises ValueError, saying what is expected."""
+        ...
+
+
+@runtime_checkable
 class Trusting(Protocol):
     """An adapter whose legacy hosts show keys of their own before any login (``idbridge ssh trust``)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge.adapter import Naming
 from bridge.config.building import Adapters, target_aliases
 from bridge.config.findings import Findings
 from bridge.config.tree import Mapping, Place
@@ -117,6 +118,19 @@ def _targets(found: Findings, grant: Place, systems: set[str], adapters: Adapter
                 known = ", ".join(sorted(facts)) or "no narrowing"
                 found.error(place, f"system {name} ({adapter.name}) cannot be narrowed by {fact}", known, on_key=True)
                 break
+            _forms(found, fact, place, adapter)
+
+
+def _forms(found: Findings, fact: str, place: Place, adapter: object) -> None:
+    """Whether the protocol can read the values, if they can be written in several ways."""
+    if not isinstance(adapter, Naming):
+        return
+    for one in (place, *place.elements()):
+        if one.text is not None:
+            try:
+                adapter.normal(fact, one.text)
+            except ValueError as error:
+                found.error(one, f"is no {fact}", str(error))
 
 
 def _rest(found: Findings, grant: Place) -> None:

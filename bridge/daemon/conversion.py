@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bridge.accounts.vaults import SecretReference
-from bridge.adapter import Adapter, SystemFacts
+from bridge.adapter import Adapter, Naming, SystemFacts
 from bridge.admission.system import StaticAccount
 from bridge.config import Account, Config, Grant, Issuer, Quota, System
 from bridge.identity.issuer import BuiltinIssuer
@@ -34,10 +34,10 @@ def policy(config: Config, adapters: Mapping[str, type[Adapter]]) -> Policy:
         )
         for name, system in config.systems.items()
     ]
-    return Policy([_grant(one) for one in config.grants], systems, version=config.digest)
+    return Policy([_grant(one, adapters) for one in config.grants], systems, version=config.digest)
 
 
-def _grant(grant: Grant) -> PolicyGrant:
+def _grant(grant: Grant, adapters: Mapping[str, type[Adapter]]) -> PolicyGrant:
     systems = set(grant.systems or ()) | ({grant.system} if grant.system else set())
     hours = grant.hours
     return PolicyGrant(
@@ -52,7 +52,7 @@ def _grant(grant: Grant) -> PolicyGrant:
         account=grant.account,
         default=grant.default,
         actions=frozenset(grant.actions),
-        targets={name: frozenset(values) for name, values in grant.targets.items()},
+        targets={fact: _forms(fact, values, adapters) for fact, values in grant.targets.items()},
         environments=frozenset(grant.environments),
         delegated=Delegated(grant.delegated),
         sources=tuple(str(network) for network in grant.sources),
@@ -110,6 +110,14 @@ def _micros(cost: float | None) -> int | None:
 
 def _whole(cost: float) -> int:
     return round(cost * MICRO)
+
+
+def _forms(fact: str, values: Iterable[str], adapters: Mapping[str, type[Adapter]]) -> frozenset[str]:
+    """The values in the form that the operations of each protocol with this fact have."""
+    about: list[object] = [one for one in adapters.values() if fact in one.targets | one.operation_targets]
+    naming = [one for one in about if isinstance(one, Naming)]
+    own = values if len(naming) < len(about) or not about else ()
+    return frozenset([*own, *(one.normal(fact, value) for value in values for one in naming)])
 
 
 def issuers(config: Config, builtin: BuiltinIssuer) -> list[IssuerSettings]:

@@ -345,3 +345,21 @@ def test_the_admin_socket_is_found_in_a_file_that_is_wrong_elsewhere(tmp_path: P
     path.write_text("bridge: {state: [")
     assert admin_socket(path) is None
     assert admin_socket(tmp_path / "missing.yaml") is None
+
+
+class Spelling(Plain):
+    """An adapter whose facts can be written in several ways."""
+
+    @staticmethod
+    def normal(fact: str, value: str) -> str:
+        if value == "bad":
+            raise ValueError("a name")
+        return value.lower()
+
+
+def test_a_target_that_the_protocol_cannot_read_is_an_error(tmp_path: Path) -> None:
+    text = GOOD.replace("actions: [read]", "actions: [read], databases: [Good, bad]")
+    adapters: Any = {"postgres": Spelling}
+    with pytest.raises(ConfigErrors) as caught:
+        load(write(tmp_path, text), adapters, now=NOW)
+    assert "grants[0].databases[1]: is no database, expected a name" in str(caught.value.problems[0])

@@ -22,7 +22,8 @@ PEOPLE = f"ou=people,{SUFFIX}"
 
 def door_document(slapd: Slapd) -> dict[str, Any]:
     """Systems by name; readers are granted ``read``, writers everything."""
-    narrow = {"bases": [PEOPLE], "attributes": ["objectClass", "cn", "uid", "mail"]}
+    narrow = {"bases": ["OU=People, 0.9.2342.19200300.100.1.25=example,dc=ORG"],
+              "attributes": ["objectClass", "commonName", "uid", "mail"]}  # fmt: skip
     systems = {
         "directory": system(slapd, "svc_reader", "svc_writer"),
         "starttls": system(slapd, "svc_reader", encryption="starttls"),
@@ -41,8 +42,9 @@ def door_document(slapd: Slapd) -> dict[str, Any]:
         grant("reader", "directory", "svc_reader", "read"),
         grant("writer", "directory", "svc_writer", *ALL),
         grant("reader", "narrow", "svc_writer", "read", "write", **narrow),
-        {"id": "no-vip", "roles": ["reader"], "system": "narrow", "effect": "deny", "bases": [f"uid=user07,{PEOPLE}"]},
-    ]
+        {"id": "no-vip", "roles": ["reader"], "system": "narrow", "effect": "deny",
+         "bases": [f"UserID=USER07 ,{PEOPLE}"]},
+    ]  # fmt: skip
     for name in ("starttls", "capped", "wrong", "locked", "dead", "untrusted"):
         grants += [grant("reader", name, account, "read") for account in systems[name]["accounts"]]
     return document(systems, grants)
