@@ -30,9 +30,9 @@ class LDAPAdapter:
     operation_targets: ClassVar[frozenset[str]] = frozenset({"base", "attribute"})
     encrypts: ClassVar[bool] = False
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, learning: Learning | None = None) -> None:
         self._clock = clock
-        self._learning = Learning(clock)
+        self._learning = learning or Learning(clock)
 
     @staticmethod
     def normal(fact: str, value: str) -> str:

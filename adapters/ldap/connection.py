@@ -10,14 +10,14 @@ from adapters.ldap.codes import Code
 from adapters.ldap.deciding import Deciding, Limits
 from adapters.ldap.framing import LIMIT_AFTER_BIND, Framer, Message
 from adapters.ldap.knowledge import Knowledge, Learning
-from adapters.ldap.login import Prove, agrees, mechanisms
+from adapters.ldap.login import EXPIRED, Prove, agrees, mechanisms
 from adapters.ldap.names import Name
 from adapters.ldap.operations import Describing
 from adapters.ldap.options import Options
 from adapters.ldap.protected import Protected
 from adapters.ldap.referrals import Referrals
 from adapters.ldap.refusals import Spoken
-from adapters.ldap.relaying import Interrupted, Left, Session
+from adapters.ldap.relaying import Expired, Interrupted, Left, Session
 from adapters.ldap.results import Results
 from adapters.ldap.sieve import Sight
 from adapters.ldap.upstream import Directory, log_in, unavailable
@@ -100,6 +100,10 @@ class Connection:
             except Left:
                 await session.part()
                 return
+            except Expired:
+                await self._forget("expired")
+                self._gate.unbound, pending, seconds = EXPIRED, None, float(self._options.expired_grace)
+                continue
             except Interrupted as interrupted:
                 pending = interrupted.message
             if session.busy:
@@ -129,8 +133,10 @@ class Connection:
 
     async def _goodbye(self, fault: PeerFault | TimedOut) -> None:
         if self._session is not None and self._session.ended:
-            return
-        code = Code.PROTOCOL_ERROR if isinstance(fault, PeerFault) else Code.UNAVAILABLE
+            return  # and the agent was told
+        expired = self._gate.unbound is EXPIRED
+        late = Code.STRONGER_AUTH if expired else Code.UNAVAILABLE
+        code = Code.PROTOCOL_ERROR if isinstance(fault, PeerFault) else late
         try:
             await self._client.send(answers.notice_of_disconnection(code, str(fault)))
         except StreamClosed:
@@ -198,7 +204,10 @@ class Connection:
         sight = Sight(admission, known, guard, secrets, self._served(_shown(admission, known)))
         deciding = Deciding(admission, describing, guard, sight, results, _limits(options), stamp)
         who = f"u:{admission.agent.id}"
-        return Session(self._client, directory.stream, admission, self._framer, deciding, results, who=who)
+        return Session(
+            self._client, directory.stream, admission, self._framer, deciding, results, who=who,
+            outlives_expiry=options.expired_grace > 0,
+        )  # fmt: skip
 
     def _served(self, shown: Callable[[bytes], bool] = lambda context: True) -> rootdse.Served:
         client, options = self._client, self._options

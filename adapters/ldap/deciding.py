@@ -133,7 +133,7 @@ class Deciding:
         action = next((one for one in Action if one in granted), Action.READ)  # whatever let it begin lets it end
         operation = Operation("ldap.cancel", action, text=f"cancel {number}", details={"target": number})
         if number not in self._results.outstanding:
-            spoken = Spoken(Reason.PROTOCOL, Code.NO_SUCH_OPERATION, "no such operation is under way")
+            spoken = Spoken(Reason.UNSUPPORTED, Code.NO_SUCH_OPERATION, "no such operation is under way")
             raise await denied(self._admission, operation, spoken, code=str(Code.NO_SUCH_OPERATION.value))
         permit = await self._admission.permit(operation)
         self._results.outstanding[message.id] = Asked(message.tag, permit)

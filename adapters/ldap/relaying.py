@@ -31,6 +31,10 @@ class Interrupted(Exception):
         self.message = message
 
 
+class Expired(Exception):
+    """The session's time is up; the agent may bind anew on the same connection (research A3)."""
+
+
 class Left(Exception):
     """The agent unbound or hung up."""
 
@@ -48,6 +52,7 @@ class Session:
         results: Results,
         *,
         who: str,
+        outlives_expiry: bool,
     ) -> None:
         self._client = client
         self._upstream = upstream
@@ -57,11 +62,14 @@ class Session:
         self._results = results
         self._who = who
         self._outgoing: list[bytes] = []
-        self.ended = False  # from outside, and the agent was told
-        admission.on_cut(self._cut)
+        self._outlives = outlives_expiry
+        self._expired = False
+        self.ended = False  # and the agent was told
+        admission.on_cut(self._cut, outlives_expiry=outlives_expiry)
 
     async def run(self) -> None:
-        """Raises Interrupted or Left; Refused or PeerFault when the bridge or the directory ended it, told by then."""
+        """Raises Interrupted, Expired or Left; Refused or PeerFault when the bridge or the directory ended it, told by
+        then."""
         rest = self._framer.rest
         self._framer.clear()
         self._client.unread(rest)
@@ -79,6 +87,8 @@ class Session:
         except Refused as refused:
             await self._end(refused)
             raise
+        if end.side is Side.UPSTREAM and self._expired:
+            raise Expired
         if self.ended:
             return
         if end.side is Side.UPSTREAM:
@@ -149,7 +159,7 @@ class Session:
         try:
             self._outgoing.append(await self._deciding.decide(message))
         except Refused as refused:
-            if answer(refused).fatal:
+            if answer(refused).fatal and not self._expired:
                 raise
             await self._say(refusal(refused, message.tag, message.id))
         if sum(map(len, self._outgoing)) > MAX_PENDING_OUT:
@@ -211,8 +221,15 @@ class Session:
     # -- the end ------------------------------------------------------------------------------------------------------
 
     async def _cut(self, refused: Refused) -> None:
-        """The session is ended from outside."""
-        await self._end(refused)
+        """The session is ended from outside; after an expiry the agent may bind anew."""
+        if refused.reason is not Reason.SESSION_EXPIRED or not self._outlives:
+            await self._end(refused)
+            return
+        self._expired = self.ended = True
+        said = self._results.refuse_all(refused)
+        if said:
+            await self._say(said)
+        await self._admission.end()
 
     async def _upstream_left(self, cause: str) -> NoReturn:
         detail = self._results.goodbye or cause

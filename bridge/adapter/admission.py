@@ -142,10 +142,12 @@ class Admission(Protocol):
         """Records something that should not happen (a tampered stamp) and tells ops."""
         ...
 
-    def on_cut(self, hear: Callable[[Refused], Awaitable[None]]) -> None:
+    def on_cut(self, hear: Callable[[Refused], Awaitable[None]], *, outlives_expiry: bool = False) -> None:
         """``hear`` is called once if the session is ended from outside (revoked, expired, stopped, shutdown).
 
         It says goodbye in the protocol's words; the core cuts both connections after it returns or after the grace.
+        ``outlives_expiry``: when the time is up only the legacy one, because the client can prove itself anew on its
+        own (LDAP); the adapter bounds how long it may take for that.
         """
         ...
 

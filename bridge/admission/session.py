@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from bridge.adapter import (
     Action,
@@ -123,6 +124,7 @@ class Session:
         self._goodbye: Deferred[None] | None = None
         self._late: Any = None
         self._parting = False
+        self._outlives_expiry = False
         self._closed = False
 
     # -- what the adapter sees
@@ -290,8 +292,9 @@ class Session:
         self._core.warn("{code} in session {session}: {detail}", code=code, session=self.session, detail=detail)
         self._raise_alarm(code, detail)
 
-    def on_cut(self, hear: Callable[[Refused], Awaitable[None]]) -> None:
+    def on_cut(self, hear: Callable[[Refused], Awaitable[None]], *, outlives_expiry: bool = False) -> None:
         self._hear = hear
+        self._outlives_expiry = outlives_expiry
         if self.ending is not None and self._goodbye is None:  # cut before the adapter could listen
             self._begin_goodbye(self.ending)
 
@@ -341,7 +344,12 @@ class Session:
             finally:
                 self._parting = False
         self._abort_upstreams()
-        await self._client.close()
+        if not self._spares(refused):
+            await self._client.close()
+
+    def _spares(self, refused: Refused | None) -> bool:
+        """Whether the client's connection stays open behind this end."""
+        return self._outlives_expiry and refused is not None and refused.reason is Reason.SESSION_EXPIRED
 
     def _grace_over(self) -> None:
         if self._goodbye is not None:
@@ -352,7 +360,8 @@ class Session:
     def _drop(self, result: object) -> None:
         self._disarm()
         self._abort_upstreams()
-        self._client.abort()
+        if isinstance(result, Failure) or not self._spares(self.ending):
+            self._client.abort()
 
     def _disarm(self) -> None:
         if self._late is not None and self._late.active():

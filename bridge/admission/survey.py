@@ -90,7 +90,7 @@ class Survey:
     def alarm(self, code: str, detail: str) -> None:
         self._core.warn("{code}: {detail}", code=code, detail=detail)
 
-    def on_cut(self, hear: Callable[[Refused], Awaitable[None]]) -> None:
+    def on_cut(self, hear: Callable[[Refused], Awaitable[None]], *, outlives_expiry: bool = False) -> None:
         """A survey is never cut: it is short, and every wait in it has a limit."""
 
     def _refused(self, code: str, detail: str) -> Refused:

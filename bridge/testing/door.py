@@ -126,7 +126,7 @@ class FakeAdmission:
     def alarm(self, code: str, detail: str) -> None:
         self._door.story.append(f"alarm {code}")
 
-    def on_cut(self, hear: Callable[[Refused], Awaitable[None]]) -> None:
+    def on_cut(self, hear: Callable[[Refused], Awaitable[None]], *, outlives_expiry: bool = False) -> None:
         self._hear = hear
 
     async def cut(self, refused: Refused) -> None:

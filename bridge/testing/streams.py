@@ -191,11 +191,11 @@ class MemoryStream:
             self._accept_replay(replay)
         if self._inbox and not isinstance(self._inbox[0], _Hello):
             raise PeerFault("bytes arrived in plaintext before the TLS handshake")
-        self._shaking = (settings, Deferred())
+        done: Deferred[None] = Deferred()
+        self._shaking = (settings, done)
         if not settings.server_side:
             self._other._arrive(_hello(settings))
-        if not self._complete_handshake() and not self._other._complete_handshake():
-            done = self._shaking[1]
+        if not (done.called or self._complete_handshake() or self._other._complete_handshake()):
             if self._eof or self._broken:
                 raise PeerFault("TLS handshake failed: the peer closed the connection")
             await self._wait(done, timeout, "the TLS handshake", self._forget_handshake)

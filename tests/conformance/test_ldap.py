@@ -70,6 +70,8 @@ class LDAPScenario:
         except StreamClosed:
             return "closed"
         found = answers.read_result(message)
+        if found.code == Code.STRONGER_AUTH:  # as ldapsearch does
+            await self._leave(client)
         return "" if found.code == Code.SUCCESS else f"{found.code} {found.text.decode()}"
 
     async def log_in(self, client: MemoryStream, token: bytes, account: str, *, stamp: str = "") -> str:
@@ -77,9 +79,12 @@ class LDAPScenario:
         forged = controls.session_tracking("203.0.113.9", stamp, stamp) if stamp else b""
         error = await self._ask(client, codec.simple_bind(name, token), forged)
         if error:
-            with suppress(StreamClosed):
-                await client.send(codec.request(99, codec.unbind()))
+            await self._leave(client)
         return error
+
+    async def _leave(self, client: MemoryStream) -> None:
+        with suppress(StreamClosed):
+            await client.send(codec.request(99, codec.unbind()))
 
     async def read(self, client: MemoryStream) -> str:
         return await self._ask(client, codec.search(ENTRY, 0, codec.present(b"objectClass"), (b"cn",)))
