@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import hosts
+import people
 import shop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -45,11 +46,11 @@ systems:
     accounts:
       svc_reader: {{secret: "store:warehouse/svc_reader"}}
       svc_writer: {{secret: "store:warehouse/svc_writer"}}
-{hosts}{shop}grants:
+{hosts}{shop}{people}grants:
   - {{id: look-at-warehouse, roles: [reader], system: warehouse, account: svc_reader, actions: [read], default: true}}
   - {{id: change-warehouse, roles: [writer], system: warehouse, account: svc_writer, actions: [read, write],
      default: true}}
-{host_grants}{shop_grants}"""
+{host_grants}{shop_grants}{people_grants}"""
 
 TABLES = """
 create table invoices (id int primary key, customer text, amount numeric);
@@ -68,6 +69,7 @@ class Place:
         self.postgres_port, self.bridge_port = free_port(), free_port()
         self.host = hosts.Host(self.root, free_port(), free_port())
         self.shop = shop.Shop(self.root, free_port(), free_port())
+        self.people = people.People(self.root, free_port(), free_port())
         self.config = self.root / "bridge.yaml"
         self.environment = {**os.environ, "IDBRIDGE_CONFIG": str(self.config)}
         self.environment.pop("PGPASSWORD", None)
@@ -77,11 +79,11 @@ class Place:
     # -- certificates
 
     def make_certificates(self) -> None:
-        """A certificate authority of the demo's own, and one certificate each for the bridge and the databases."""
+        """A certificate authority of the demo's own, and one certificate each for the bridge and the servers."""
         key = ec.generate_private_key(ec.SECP256R1())
         authority = _certificate("demo authority", key.public_key(), "demo authority", key, ca=True)
         (self.root / "ca.pem").write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-        for name in ("bridge", "postgres", "mariadb"):
+        for name in ("bridge", "postgres", "mariadb", "slapd"):
             own = ec.generate_private_key(ec.SECP256R1())
             certificate = _certificate(name, own.public_key(), "demo authority", key, ca=False)
             (self.root / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -155,6 +157,7 @@ class Place:
             CONFIG.format(
                 bridge_port=self.bridge_port, postgres_port=self.postgres_port, hosts=self.host.system(),
                 host_grants=hosts.GRANTS, shop=self.shop.system(), shop_grants=shop.GRANTS,
+                people=self.people.system(), people_grants=people.GRANTS,
             )
         )  # fmt: skip
         self.idbridge("secret", "set", "hosts/svc_deploy", stdin=self.host.account_key)
@@ -162,6 +165,8 @@ class Place:
             self.idbridge("secret", "set", f"warehouse/{account}", stdin=self.passwords[account])
         for account, password in self.shop.passwords.items():
             self.idbridge("secret", "set", f"shop/{account}", stdin=password)
+        for account, password in self.people.passwords.items():
+            self.idbridge("secret", "set", f"people/{account}", stdin=password)
         log = (self.root / "bridge.log").open("wb")
         self.bridge = subprocess.Popen([IDBRIDGE, "run", "--log-format", "text"], env=self.environment, stderr=log)
         deadline = time.monotonic() + START_LIMIT
@@ -197,6 +202,7 @@ class Place:
                 self.bridge.kill()
         self.host.close()
         self.shop.close()
+        self.people.close()
         data = self.root / "postgres"
         if (data / "postmaster.pid").exists():  # also when the start was interrupted
             self._server("pg_ctl", "-D", str(data), "-m", "immediate", "stop")

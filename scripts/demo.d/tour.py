@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import people
 import place
 
 PSQL_ROW = "select id, customer, amount from invoices where id = 7"
@@ -72,6 +73,7 @@ class Tour:
         self.revoked()
         self.who_did_it()
         self.orders()
+        self.staff()
         self.commands()
         self.files()
         self.questions()
@@ -200,6 +202,38 @@ class Tour:
         )  # fmt: skip
         self.idbridge("doctor", "shop", "--account", "svc_looker", expected=("read-only guaranteed",))
 
+    def ldap(self, agent: str, program: str, *arguments: str, stdin: str = "", expected: tuple[str, ...] = ()) -> str:
+        """By the OpenLDAP tools, which read the token from a file."""
+        token = self.here.root / "token"
+        token.touch(0o600)
+        token.write_text(self.token(agent))
+        where = ["-H", f"ldaps://127.0.0.1:{self.here.people.bridge_port}", "-x", "-D", "agent", "-y", str(token)]
+        done = self.here.run([program, *where, *arguments], stdin=stdin, LDAPTLS_CACERT=f"{self.here.root}/ca.pem")
+        token.unlink()
+        shown = shlex.join([program, *where[:-1]]) + f" <(idbridge token {agent}) {shlex.join(arguments)}"
+        return self.show(shown + (f" <<< {shlex.quote(stdin)}" if stdin else ""), done.stdout + done.stderr, *expected)
+
+    def staff(self) -> None:
+        self.say("The same with LDAP: the token is the password of the Bind; the directory sees its static account.")
+        base = people.PEOPLE
+        change = f"dn: uid=user7,{base}\nchangetype: modify\nreplace: telephoneNumber\ntelephoneNumber: 75\n"
+        self.ldap("ledger-deploy", "ldapmodify", stdin=change, expected=("modifying entry",))
+        self.ldap(
+            "review-bot", "ldapsearch", "-LLL", "-b", base, "(uid=user7)", "mail", "telephoneNumber", "userPassword",
+            expected=("user7@example.org", "telephoneNumber: 75"),
+        )  # fmt: skip
+        self.ldap("review-bot", "ldapdelete", f"uid=user7,{base}", expected=("Insufficient access", "reference ses_"))
+        self.say("OpenLDAP's own log names the agent on each line of what it did.")
+        lines = [line for line in self.here.people.log().splitlines() if " MOD dn=" in line]
+        self.show("grep MOD slapd.log", "\n".join(lines), "NAME=ib:ses_.*USERNAME=ledger-deploy.*uid=user7")
+        self.idbridge(
+            "log", "list", "--system", "people", "--details", expected=("ledger-deploy", "review-bot", "uid=user7")
+        )
+        self.idbridge("doctor", "people", "--account", "svc_phonebook", expected=("no right to write was found",))
+        self.idbridge(
+            "account", "discover", "people", "--account", "svc_phonebook", expected=("svc_phonebook", "svc_registrar")
+        )
+
     def ssh(self, agent: str, program: str, *arguments: str, stdin: str = "", expected: tuple[str, ...] = ()) -> str:
         """``arguments``: the user and host is ``agent@bridge`` there."""
         port = str(self.here.host.bridge_port)
@@ -288,11 +322,15 @@ def main() -> int:
         signal.signal(one, signal.default_int_handler)
     here = place.Place()
     try:
-        print("Starting a real PostgreSQL, a MariaDB, an sshd and the bridge before them, on loopback …", flush=True)
+        print(
+            "Starting a real PostgreSQL, a MariaDB, an OpenLDAP, an sshd and the bridge before them, on loopback …",
+            flush=True,
+        )
         here.make_certificates()
         here.start_postgres()
         here.host.start()
         here.shop.start()
+        here.people.start()
         here.start_bridge()
         tour = Tour(here)
         tour.run()
