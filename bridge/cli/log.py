@@ -53,6 +53,7 @@ def log() -> None:
 @filtered
 @click.option("--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="How many at most.")
 @click.option("--oldest-first", is_flag=True, help="Instead of the newest.")
+@click.option("--scan", is_flag=True, help="Read the whole log instead of trusting its overview; slow.")
 @click.option("--details", is_flag=True, help="Also the statement, the session and the code of each.")
 def list_events(config: Path, as_json: bool, query: tuple[str, ...], details: bool, **given: Any) -> None:
     """List events, one plain sentence each.
@@ -69,6 +70,25 @@ def list_events(config: Path, as_json: bool, query: tuple[str, ...], details: bo
     for event in answer["events"]:
         _tell(event, details=details)
     showing.extent(answer)
+
+
+@command("idbridge log actors 'system:customer-finance since:2026-11-01 until:2026-11-30'", cls=AskingCommand)
+@click.argument("query", nargs=-1)
+def actors(config: Path, as_json: bool, query: tuple[str, ...]) -> None:
+    """List who or what stands behind the events of QUERY (see `log list`): agents and people in one list.
+
+    An agent is named with its owner and the people it acted for; a person with the agents that acted for them.
+    """
+    answer = call(config, "log.actors", {"query": " ".join(query)})
+    if as_json:
+        showing.as_json(answer)
+        return
+    times = {"first": showing.moment, "last": showing.moment}
+    rows = [{**row, **{name: told(row[name] / 1000) for name, told in times.items()}} for row in answer["actors"]]
+    columns = ("kind", "id", "owner", "people", "agents", "systems", "sessions", "read", "write", "admin", "denied",
+               "commands", "first", "last")  # fmt: skip
+    showing.table(rows, columns, empty="nobody")
+    click.echo(f"{answer['count']} actors; {showing.of_log(answer['log'])}", err=True)
 
 
 @command("idbridge log show ses_v4wcf473jx9cn7qh")
@@ -200,6 +220,7 @@ def _suspect(one: dict[str, Any]) -> dict[str, Any]:
 
 
 log.add_command(list_events, "list")
+log.add_command(actors)
 log.add_command(show)
 log.add_command(who)
 log.add_command(export)

@@ -86,6 +86,6 @@ def _tell_basis(basis: dict[str, Any]) -> None:
         text = (
             f"as of {basis['at']}, by the policy {basis['policy'][:19]} (event {basis['policy_event']} of"
             f" {basis['policy_since']}) and {basis['registry_changes']} registry changes before then;"
-            f" from a log of {basis['log']['last']} events"
+            f" {showing.of_log(basis['log'])}"
         )
     click.echo(text, err=True)

@@ -48,11 +48,19 @@ def fields(row: Mapping[str, Any], names: Sequence[str] = ()) -> None:
 
 def extent(answer: Mapping[str, Any]) -> None:
     """How many events an answer has and what it was given from; on standard error, so that the events stand alone."""
-    count, log = answer["count"], answer["log"]
+    count = answer["count"]
     events = "no events" if not count else "1 event" if count == 1 else f"{count} events"
     between = f", sequence numbers {answer['first']} to {answer['last']}" if count else ""
     more = "; there are more (--limit)" if answer["more"] else ""
-    click.echo(f"{events}{between}{more}; from a log of {log['last']} events", err=True)
+    click.echo(f"{events}{between}{more}; {of_log(answer['log'])}", err=True)
+
+
+def of_log(log: Mapping[str, Any]) -> str:
+    """What an answer was given from."""
+    if log.get("damaged"):
+        return f"from a log of {log['last']} events whose root is not known: {clean(log['damaged'])}"
+    signed = f", checkpoint of {log['checkpoint_size']}" if log["checkpoint"] else ", no checkpoint yet"
+    return f"from a log of {log['last']} events (root {log['root']}{signed})"
 
 
 def yaml(value: Any) -> str:

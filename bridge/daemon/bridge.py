@@ -49,6 +49,9 @@ from bridge.translation.sql import SQLLog
 REVIEW_INTERVAL = 1.0
 """Seconds between looks at expiry, idleness and changes of the registry: a revocation bites within it."""
 
+OVERVIEW_INTERVAL = 5.0
+"""Seconds between additions to the overview of the log; what is younger is read from the log itself."""
+
 RECONCILE_INTERVAL = 5.0
 """Seconds between looks at whose schedule is due."""
 
@@ -90,6 +93,9 @@ class Bridge:
         self._reconciling = LoopingCall(self._reconcile_due)
         self._reconciling.clock = reactor
         self.reconciler = Reconciler(lambda: self.core, lambda: self.systems, self.adapter, reactor)
+        self._overview_pool = ThreadPool("overview", 1, reactor)
+        self._summing_up = LoopingCall(self._sum_up)
+        self._summing_up.clock = reactor
         self._retired: list[Listener] = []
         self._retired_adapters: list[Adapter] = []
         self.policy_taken: Callable[[Policy], None] = lambda policy: None  # told of each new one after a reload
@@ -153,6 +159,7 @@ class Bridge:
         self.listeners = self._opened(self.config)
         self._reviewing.start(REVIEW_INTERVAL, now=False).addErrback(self._review_failed)
         self._reconciling.start(RECONCILE_INTERVAL, now=False).addErrback(self._reconcile_failed)
+        self._summing_up.start(OVERVIEW_INTERVAL, now=False)
         self.ready = True
 
     async def stop(self) -> None:
@@ -166,7 +173,7 @@ class Bridge:
         for listener in self._every_listener():
             listener.cancel_all()
         await self._drain(0.0)
-        for looping in (self._reviewing, self._reconciling):
+        for looping in (self._reviewing, self._reconciling, self._summing_up):
             if looping.running:
                 looping.stop()
         for adapter in (*self._adapters.values(), *self._retired_adapters):
@@ -175,7 +182,7 @@ class Bridge:
         await self.metering.stop()
         await self._recording_pool.stop(grace=2.0)  # before the log, which hears of the end of each
         await self.translation.stop()
-        for pool in (self.pool, self._vault_pool, self._adapter_pool):
+        for pool in (self._overview_pool, self.pool, self._vault_pool, self._adapter_pool):
             await pool.stop(grace=2.0)
 
     async def _drain(self, seconds: float) -> None:
@@ -290,6 +297,16 @@ class Bridge:
                     cause = f"{failure.detail or failure}" if isinstance(failure, Refused) else str(failure)
                     self.log.warn("the sessions of {account} on {system} could not be compared: {cause}",
                                   account=account, system=name, cause=cause)  # fmt: skip
+
+    def _sum_up(self) -> Deferred[None]:
+        """Never fails: without the overview, answers take longer and are the same."""
+        adding = self._overview_pool.run(self.storage.overview.in_thread_catch_up, 1.0)
+        return adding.addCallbacks(
+            lambda _blocks: None,
+            lambda failure: self.log.warn(
+                "the overview of the log was not brought up to date: {cause}", cause=failure.getErrorMessage()
+            ),
+        )
 
     def _reconcile_failed(self, failure: Any) -> None:
         self.log.failure("comparing sessions failed and is not tried any more", failure=failure)

@@ -34,6 +34,7 @@ from bridge.translation.appending import in_thread_append
 from bridge.translation.checkpoints import Checkpoints, load_signer, origin_of
 from bridge.translation.log import LogUnavailable
 from bridge.translation.note import VerifierKey
+from bridge.translation.overview import Overview
 from bridge.translation.reading import LogReader
 from bridge.translation.record import Event, IndexKeys
 from bridge.translation.recordings import Recordings
@@ -65,6 +66,7 @@ class Storage:
     registry_engine: Engine
     log_engine: Engine
     reading_engine: Engine
+    overview: Overview
 
     @staticmethod
     def now() -> float:
@@ -75,7 +77,7 @@ class Storage:
         return self.registry.in_thread_sync_declared(config.owners, config.agents)
 
     def dispose(self) -> None:
-        for engine in (self.registry_engine, self.log_engine, self.reading_engine):
+        for engine in (self.registry_engine, self.log_engine, self.reading_engine, self.overview.engine):
             engine.dispose()
 
 
@@ -119,6 +121,7 @@ def open_storage(config: Config) -> Storage:
     upgrade(registry_engine, "registry")
     log_engine = open_engine(state / "translation.db", kind="translation")
     upgrade(log_engine, "translation")
+    reading_engine = open_engine(state / "translation.db", kind="translation")
     storage = Storage(
         registry=Registry(registry_engine, now=time.time),
         deny_list=DenyList(registry_engine, now=time.time),
@@ -128,7 +131,8 @@ def open_storage(config: Config) -> Storage:
         checkpoints=Checkpoints(load_signer(state, log_engine, origin_of(config.bridge.name))),
         registry_engine=registry_engine,
         log_engine=log_engine,
-        reading_engine=open_engine(state / "translation.db", kind="translation"),
+        reading_engine=reading_engine,
+        overview=Overview(open_engine(state / "overview.db", kind="translation"), reading_engine),
     )
     storage.deny_list.in_thread_load()
     return storage
@@ -172,7 +176,7 @@ def services(name: str, storage: Storage, policy: Policy) -> Services:
         registry=storage.registry,
         deny_list=storage.deny_list,
         issuer=storage.issuer,
-        reader=LogReader(storage.reading_engine),
+        reader=LogReader(storage.reading_engine, storage.overview),
         store=storage.store,
         usage=storage.usage,
         policy=policy,

@@ -6,7 +6,7 @@ most bodies need not be parsed then. Where in the log an agent's, account's or s
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Protocol
 
 from bridge.translation.canonical import clean, quoted
@@ -19,14 +19,12 @@ COLUMNS = frozenset({"agent", "owner", "system", "account", "outcome", "type", "
 
 _OF_SESSION: tuple[str, ...] = ("agent", "system", "account")
 
-_MEMBERS = {
-    "reason": ("json_extract(body, '$.reason')",),
-    "verb": ("json_extract(body, '$.action.verb')",),
-    "person": (
-        "json_extract(body, '$.delegation.subject.sub')",
-        "CASE json_extract(body, '$.actor.kind') WHEN 'person' THEN json_extract(body, '$.actor.id') END",
-    ),
-}
+REASON = "json_extract(body, '$.reason')"
+PERSON = (
+    "coalesce(json_extract(body, '$.delegation.subject.sub'),"
+    " CASE json_extract(body, '$.actor.kind') WHEN 'person' THEN json_extract(body, '$.actor.id') END, '')"
+)
+_MEMBERS = {"reason": REASON, "person": PERSON, "verb": "ifnull(json_extract(body, '$.action.verb'), '')"}
 _LISTS = {"object": "$.action.objects", "grant": "$.decision.rules"}
 
 
@@ -85,21 +83,31 @@ def _partial_indexes(terms: Iterable[Term]) -> list[str]:
     return found
 
 
-def _term(term: Term) -> Sql:
+def plain_condition(terms: Iterable[Term]) -> Sql:
+    """The condition alone, for statements that read a part of the log from end to end."""
+    return _joined("AND", [_term(term) for term in terms] or [("1", ())])
+
+
+def dimension_condition(terms: Iterable[Term]) -> Sql:
+    """The condition on tables that have what the terms name as columns; times are not among them."""
+    return _joined("AND", [_term(term, COLUMNS | _MEMBERS.keys()) for term in terms] or [("1", ())])
+
+
+def _term(term: Term, columns: Set[str] = COLUMNS) -> Sql:
     if term.key == "since":
         return "ts >= ?", term.values
     if term.key == "until":
         return "ts <= ?", term.values
     exact = tuple(value for value in term.values if isinstance(value, str))
-    if term.key in COLUMNS and len(exact) == len(term.values) > 1:
+    if term.key in columns and len(exact) == len(term.values) > 1:
         sql: Sql = (f"{term.key} IN ({', '.join('?' * len(exact))})", tuple(map(clean, exact)))
     else:
-        sql = _joined("OR", [_one(term.key, value) for value in term.values])
+        sql = _joined("OR", [_one(term.key, value, columns) for value in term.values])
     return (f"NOT ({sql[0]})", sql[1]) if term.negated else sql
 
 
-def _one(key: str, value: Value) -> Sql:
-    if key in COLUMNS:
+def _one(key: str, value: Value, columns: Set[str]) -> Sql:
+    if key in columns:
         return _equal(key, value)
     if key == "label":
         return "instr(labels, ?) > 0", (f"|{clean(str(value))}|",)
@@ -109,17 +117,16 @@ def _one(key: str, value: Value) -> Sql:
         found, parameters = _equal("value", value)
         sql = f"EXISTS (SELECT 1 FROM json_each(body, '{_LISTS[key]}') WHERE {found})"
     else:
-        members = [_equal(member, value) for member in _MEMBERS[key]]
-        found, parameters = _joined("OR", members)
-        sql = f"ifnull({found}, 0)" if len(members) == 1 else f"({' OR '.join(f'ifnull({m}, 0)' for m, _ in members)})"
+        sql, parameters = _equal(_MEMBERS[key], value)
     if isinstance(value, Pattern):
         return sql, parameters
     return f"(instr(body, ?) > 0 AND {sql})", (quoted(str(value)), *parameters)
 
 
 def _equal(column: str, value: Value) -> Sql:
+    """A pattern stands for something: it never is what is not there."""
     if isinstance(value, Pattern):
-        return f"{column} GLOB ?", (_glob(value),)
+        return f"({column} GLOB ? AND {column} <> '')", (_glob(value),)
     return f"{column} = ?", (clean(str(value)),)
 
 

@@ -2,22 +2,51 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
+from bridge.translation.proving import root_in
+from bridge.translation.stored_tree import TreeDamaged
+
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The log as it was when it was asked: events 1 to ``size``."""
+    """The log as it was when it was asked: events 1 to ``size`` under ``root`` (base64, as in a checkpoint).
+
+    ``checkpoint`` is the last signed note, "" before the first; ``damaged`` says why there is no root.
+    """
 
     size: int
+    root: str = ""
+    checkpoint: str = ""
+    checkpoint_size: int = 0
+    damaged: str = ""
 
     def plain(self) -> dict[str, Any]:
-        return {"first": min(self.size, 1), "last": self.size}
+        return {
+            "first": min(self.size, 1),
+            "last": self.size,
+            "root": self.root,
+            "checkpoint_size": self.checkpoint_size,
+            "checkpoint": self.checkpoint,
+            **({"damaged": self.damaged} if self.damaged else {}),
+        }
 
 
 def extent(connection: Connection) -> Extent:
-    """In the transaction of the answer itself."""
-    return Extent(int(connection.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM event").scalar() or 0))
+    """In the transaction of the answer itself. A damaged tree keeps no answer back, it is told."""
+    size = last_seq(connection)
+    try:
+        found = root_in(connection)
+    except TreeDamaged as failure:
+        return Extent(size, damaged=str(failure))
+    if found.size != size:
+        return Extent(size, damaged=f"the tree has {found.size} of {size} events; run `idbridge log verify`")
+    return Extent(size, b64encode(found.root).decode(), found.checkpoint, found.checkpoint_size)
+
+
+def last_seq(connection: Connection) -> int:
+    return int(connection.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM event").scalar() or 0)

@@ -36,11 +36,16 @@ class Root:
 def root_of(engine: Engine) -> Root:
     """Blocks for a millisecond or two. Raises StorageError."""
     with reading(engine) as connection:
-        tree = StoredTree(connection)
-        size = tree.size()
-        signed = _newest(connection, 0)
-        note = cosigned(connection, signed) if signed else ""
-        return Root(size, tree.root(size), note, signed.size if signed else 0)
+        return root_in(connection)
+
+
+def root_in(connection: Connection) -> Root:
+    """In the transaction of whoever needs it. Raises TreeDamaged."""
+    tree = StoredTree(connection)
+    size = tree.size()
+    signed = _newest(connection, 0)
+    note = cosigned(connection, signed) if signed else ""
+    return Root(size, tree.root(size), note, signed.size if signed else 0)
 
 
 def in_thread_prove(engine: Engine, events: Sequence[int], key: VerifierKey) -> dict[str, Any]:

@@ -7,19 +7,21 @@ and the number or the port of the connection.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from bridge.storage import reading
-from bridge.translation.conditions import Selection, condition
-from bridge.translation.extent import Extent, extent
+from bridge.storage import StorageError, reading
+from bridge.translation.conditions import Selection, condition, plain_condition
+from bridge.translation.extent import Extent, extent, last_seq
 from bridge.translation.facts import actor_section, detail_section
 from bridge.translation.identifiers import milliseconds
+from bridge.translation.overview import Overview
 from bridge.translation.query import KEYS, Term, equals
 from bridge.translation.record import Event
+from bridge.translation.searching import Tally, helps, tallies, windows
 from bridge.translation.vocabulary import LOG_READ
 
 PAGE = 1000
@@ -31,6 +33,8 @@ MAX_SESSION_EVENTS = 100_000
 MAX_SUSPECTS = 1000
 
 _COLUMNS = "seq, body"
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +117,15 @@ class Answer:
 
 
 class LogReader:
-    def __init__(self, engine: Engine) -> None:
+    """``overview`` makes searches quick; without one the log itself is read."""
+
+    def __init__(self, engine: Engine, overview: Overview | None = None) -> None:
         self._engine = engine
+        self._overview = overview
+
+    def scanning(self) -> LogReader:
+        """The same log, read from end to end."""
+        return LogReader(self._engine)
 
     def in_thread_extent(self) -> Extent:
         with reading(self._engine) as connection:
@@ -122,16 +133,33 @@ class LogReader:
 
     def in_thread_answer(self, selection: Selection, limit: int = 100, *, oldest_first: bool = False) -> Answer:
         """As ``in_thread_find``, with what the answer was given from."""
-        with reading(self._engine) as connection:
-            events = _find(connection, selection, limit + 1, oldest_first)
+
+        def answer(connection: Connection, overview: Connection | None) -> Answer:
+            events = _find(connection, overview, selection, limit + 1, oldest_first)
             return Answer(events[:limit], len(events) > limit, extent(connection))
+
+        return self._asked(answer)
 
     def in_thread_find(
         self, selection: Selection, limit: int = 100, *, oldest_first: bool = False
     ) -> list[LoggedEvent]:
         """By sequence number, newest first unless asked otherwise. Raises StorageError."""
-        with reading(self._engine) as connection:
-            return _find(connection, selection, limit, oldest_first)
+        return self._asked(lambda log, overview: _find(log, overview, selection, limit, oldest_first))
+
+    def in_thread_tallies(self, selection: Selection) -> tuple[list[Tally], Extent]:
+        """How many events of which kind agree. Exact; the time it takes is that of a search. Raises StorageError."""
+        return self._asked(lambda log, overview: (tallies(log, overview, selection, last_seq(log)), extent(log)))
+
+    def _asked(self, ask: Callable[[Connection, Connection | None], T]) -> T:
+        """Of one state of the log; without the overview where that cannot be read."""
+        if self._overview is not None:
+            try:
+                with reading(self._engine) as log, self._overview.in_thread_reading(log) as overview:
+                    return ask(log, overview)
+            except StorageError:
+                pass  # the log itself answers, or says what is wrong
+        with reading(self._engine) as log:
+            return ask(log, None)
 
     def in_thread_plan(self, selection: Selection) -> list[str]:
         """How SQLite goes about ``in_thread_find``, step by step. Raises StorageError."""
@@ -194,9 +222,21 @@ class LogReader:
             return _events(connection, sql, parameters)
 
 
-def _find(connection: Connection, selection: Selection, limit: int, oldest_first: bool) -> list[LoggedEvent]:
-    sql, parameters = _search(selection, oldest_first)
-    return _events(connection, sql, (*parameters, limit))
+def _find(
+    log: Connection, overview: Connection | None, selection: Selection, limit: int, oldest_first: bool
+) -> list[LoggedEvent]:
+    if overview is None or not helps(selection):
+        sql, parameters = _search(selection, oldest_first)
+        return _events(log, sql, (*parameters, limit))
+    where, parameters = plain_condition(selection.terms)
+    order = "ASC" if oldest_first else "DESC"
+    sql = f"SELECT {_COLUMNS} FROM event NOT INDEXED WHERE seq BETWEEN ? AND ? AND {where} ORDER BY seq {order} LIMIT ?"
+    found: list[LoggedEvent] = []
+    for window in windows(overview, selection, last_seq(log), oldest_first=oldest_first):
+        found += _events(log, sql, (*window, *parameters, limit - len(found)))
+        if len(found) >= limit:
+            break
+    return found
 
 
 def _search(selection: Selection, oldest_first: bool = False) -> tuple[str, tuple[Any, ...]]:

@@ -37,6 +37,7 @@ COMMANDS: dict[str, Command] = {
     "quota.show": quotas.show,
     "quota.costs": quotas.costs,
     "log.list": log.list_events,
+    "log.actors": log.actors,
     "log.show": log.show,
     "log.who": log.who,
     "log.exported": log.exported,

@@ -8,6 +8,7 @@ from typing import Any
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
 from bridge.translation import facts
+from bridge.translation.actors import who_acted
 from bridge.translation.describe import describe
 from bridge.translation.query import Query, QueryError, equals, merged, parse
 from bridge.translation.reading import MAX_SESSION_EVENTS, Answer, Filters, LoggedEvent
@@ -44,15 +45,20 @@ def list_events(
     until: int | None = None,
     limit: int = 100,
     oldest_first: bool = False,
+    scan: bool = False,
 ) -> dict[str, Any]:
-    """``events`` as they stand in the log, each with ``sentence``; times are Unix milliseconds. See ``answer``."""
+    """``events`` as they stand in the log, each with ``sentence``; times are Unix milliseconds. See ``answer``.
+
+    ``scan`` reads the log itself from end to end instead of trusting the overview.
+    """
     if not 1 <= limit <= MAX_EVENTS:
         raise CommandFailed(f"limit is 1 to {MAX_EVENTS}", field="limit")
     wanted = selection(
         query, services.now(), agent=agent, owner=owner, system=system, account=account, label=label, outcome=outcome,
         type=type, action=action, session=session, text=text, since=since, until=until,
     )  # fmt: skip
-    found = services.reader.in_thread_answer(wanted, limit, oldest_first=oldest_first)
+    reader = services.reader.scanning() if scan else services.reader
+    found = reader.in_thread_answer(wanted, limit, oldest_first=oldest_first)
     services.read(actor, "log.list", wanted, len(found.events))
     return answer(str(wanted), found)
 
@@ -70,6 +76,15 @@ def answer(query: str, found: Answer) -> dict[str, Any]:
         "log": found.extent.plain(),
         "events": [_told(event) for event in found.events],
     }
+
+
+def actors(services: Services, actor: Actor, query: str = "") -> dict[str, Any]:
+    """``actors``: every agent and person that events of the query name, in one list, with what they did."""
+    wanted = selection(query, services.now())
+    tallies, extent = services.reader.in_thread_tallies(wanted)
+    services.read(actor, "log.actors", wanted, sum(one.count for one in tallies))
+    rows = who_acted(tallies)
+    return {"query": str(wanted), "count": len(rows), "log": extent.plain(), "actors": rows}
 
 
 def show(services: Services, actor: Actor, session: str) -> dict[str, Any]:

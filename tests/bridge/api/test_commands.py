@@ -41,6 +41,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "quota.show": {},
     "quota.costs": {"since": "2026-09", "by": "owner"},
     "log.list": {},
+    "log.actors": {"query": "-type:log.read"},
     "log.show": {"session": "ses_1"},
     "log.who": {"system": "orders", "account": "svc", "at": 1},
     "log.exported": {"query": "agent:deploy-7", "count": 3, "format": "csv"},
@@ -204,7 +205,9 @@ def test_a_dry_run_changes_and_records_nothing(filled: Any) -> None:
     assert {agent.state for agent in filled.services.registry.in_thread_directory()} == {"revoked"}
 
 
-@pytest.mark.parametrize("name", ["log.list", "log.show", "log.who", "log.exported", "log.played", "log.proved"])
+@pytest.mark.parametrize(
+    "name", ["log.list", "log.actors", "log.show", "log.who", "log.exported", "log.played", "log.proved"]
+)
 def test_reading_the_log_is_recorded_before_the_answer(filled: Any, name: str) -> None:
     call(filled.services, ANNA, name, GOOD[name])
     event = filled.events("log.read")[-1]

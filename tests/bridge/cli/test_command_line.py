@@ -206,7 +206,7 @@ def test_an_answer_about_the_past_says_from_what_it_was_given(bridge: Bridge, ru
     basis = {"at": "2026-11-01T00:00:00.000Z", "source": "log", "policy": "sha256:0123456789abcdef",
              "policy_event": 2,
              "policy_since": "2026-10-01T00:00:00.000Z", "registry_changes": 7,
-             "log": {"first": 1, "last": 90}}  # fmt: skip
+             "log": LOG}  # fmt: skip
     bridge.answers["policy.who_can"] = {"count": 1, "access": [row], "basis": basis}
     result = run("who-can", "--label", "pii", "--at", "2026-11-01T00:00:00Z")
     assert bridge.asked[0][1] == {"label": "pii", "at": 1_793_491_200}
@@ -227,8 +227,11 @@ def test_a_logged_statement_cannot_steer_the_terminal(bridge: Bridge, run: Run) 
     assert json.loads(run("log", "list", "--json").stdout)["events"] == [event]
 
 
+LOG = {"first": 1, "last": 90, "root": "cm9vdA==", "checkpoint": "o\n80\n", "checkpoint_size": 80}
+
+
 def _answer(events: list[dict[str, Any]], **changed: Any) -> dict[str, Any]:
-    log = {"first": 1, "last": 90}
+    log = LOG
     return {"query": "", "count": len(events), "more": False, "first": 3, "last": 7, "log": log, "events": events,
             **changed}  # fmt: skip
 
@@ -244,9 +247,12 @@ def test_a_query_may_stand_in_one_argument_or_several_and_before_options(bridge:
 def test_an_answer_says_what_it_was_given_from(bridge: Bridge, run: Run) -> None:
     bridge.answers["log.list"] = _answer([{"ts": "2026-11-25T14:00:00.000Z", "sentence": "s"}], more=True)
     said = run("log", "list").stderr
-    assert said == "1 event, sequence numbers 3 to 7; there are more (--limit); from a log of 90 events\n"
-    bridge.answers["log.list"] = _answer([])
-    assert run("log", "list").stderr == "no events; from a log of 90 events\n"
+    assert said == (
+        "1 event, sequence numbers 3 to 7; there are more (--limit); from a log of 90 events (root cm9vdA==,"
+        " checkpoint of 80)\n"
+    )
+    bridge.answers["log.list"] = _answer([], log={**LOG, "damaged": "hashes lost"})
+    assert run("log", "list").stderr == "no events; from a log of 90 events whose root is not known: hashes lost\n"
 
 
 def test_doctor_ends_with_1_on_a_problem(bridge: Bridge, run: Run) -> None:
