@@ -18,7 +18,7 @@ from itertools import takewhile
 
 from adapters.postgres import codec
 from adapters.postgres.codec import Back
-from adapters.postgres.framing import Frame, Framer
+from adapters.postgres.framing import HEADER, Frame, Framer
 from adapters.postgres.names import Change
 from bridge.adapter import Operation, Outcome, PeerFault, Permit, Result
 
@@ -32,6 +32,18 @@ ERROR_HEAD = 1024
 NOT_WHILE_COPYING = "the client sent another message before it ended its COPY"
 """The server fails the COPY and swallows that message, unless the COPY had failed before: nobody could tell which."""
 
+USUAL = 8
+"""Messages that wait for an answer, at most, where the answer is looked at as a whole: Parse, Bind, Describe, Execute,
+Sync and a few more."""
+
+_READY = b"Z\0\0\0\5"
+_USUAL = {
+    Back.PARSE_COMPLETE: PARSE,
+    Back.BIND_COMPLETE: BIND,
+    Back.CLOSE_COMPLETE: CLOSE,
+    Back.ROW_DESCRIPTION: DESCRIBE,
+    Back.NO_DATA: DESCRIBE,
+}
 _NOTED = (Back.BIND_COMPLETE, Back.PARSE_COMPLETE, Back.CLOSE_COMPLETE)
 
 
@@ -63,6 +75,9 @@ class Expected:
     operation: Operation | None = None
     at: int = 0
     failed: bool = field(default=False)
+
+
+_NOTHING = Expected("")
 
 
 class Fatal(Exception):
@@ -134,6 +149,8 @@ class Answers:
 
     def receive(self, data: bytes) -> list[bytes | memoryview]:
         """What is to be sent to the client of it. Raises PeerFault when it is not the protocol."""
+        if data[-6:-1] == _READY and self._usual(data):
+            return [data]
         frames = self.framer.feed(data)
         buffer = self.framer.buffer
         out: list[bytes | memoryview] = []
@@ -158,6 +175,62 @@ class Answers:
             if end > done:
                 out.append(memoryview(buffer)[done:end])
         return out
+
+    def _usual(self, data: bytes) -> bool:
+        """Whether ``data`` is the whole answer to all that waits, one statement, and nothing else; then it is noted.
+
+        Most answers are. Anything at all that is otherwise changes nothing here and goes the long way.
+        """
+        queue = self._queue
+        if not 0 < len(queue) <= USUAL or self._maybe or self._suspended or not self.framer.rests:
+            return False
+        waiting, unpack = iter(queue), HEADER.unpack_from
+        expected = next(waiting)
+        unit: Unit | None = None
+        position = rows = size = tag_rows = 0
+        last = len(data) - len(_READY) - 1
+        while position < last:
+            kind, length = unpack(data, position)
+            begin = position
+            while kind == Back.DATA_ROW and length >= 4:
+                rows += 1
+                position += length + 1
+                if position > last:
+                    return False
+                kind, length = unpack(data, position)
+            size += position - begin
+            end = position + 1 + length
+            if end > last or length < 4:
+                return False
+            if kind == Back.COMMAND_COMPLETE and expected.kind in (EXECUTE, QUERY) and unit is None:
+                if len(expected.units) != 1 or expected.at:
+                    return False
+                unit = expected.units[0]
+                if unit.whole or unit.copied_in or unit.ended:
+                    return False
+                tag_rows = codec.tag_rows(data[position + 5 : end - 1])
+                if expected.kind == EXECUTE:
+                    expected = next(waiting, _NOTHING)
+            elif expected.kind == _USUAL.get(kind) and not rows:
+                expected = next(waiting, _NOTHING)
+            elif kind != Back.ROW_DESCRIPTION or expected.kind != QUERY or rows:
+                return False
+            position = end
+        if unit is None or expected.kind not in (QUERY, SYNC) or next(waiting, None) is not None:
+            return False
+        status = codec.parse_ready(data[-1:])
+        for expected in queue:
+            if expected.change is not None:
+                expected.change.confirm()
+        queue.clear()
+        unit.rows += rows
+        unit.bytes += size
+        unit.tag_rows += tag_rows
+        self._finish(unit, Result.SUCCESS)
+        self.status = status
+        self.rested = True
+        self.ready(status)
+        return True
 
     def _bulk(self, frame: Frame) -> None:
         unit = self._unit()

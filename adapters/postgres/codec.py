@@ -158,11 +158,11 @@ def parse_bind(body: bytes) -> Bind:
     """Portal name first, then statement name."""
     reader = _body(body, "Bind")
     portal, statement = reader.until_nul(), reader.until_nul()
-    formats = tuple(reader.u16() for _ in range(reader.u16()))
-    parameters = tuple(_value(reader) for _ in range(reader.u16()))
+    formats = reader.u16s()
+    parameters = tuple([_value(reader) for _ in range(reader.u16())])
     if len(formats) > 1 and len(formats) != len(parameters):
         raise reader.failure("as many formats as parameters are needed")
-    result_formats = tuple(reader.u16() for _ in range(reader.u16()))
+    result_formats = reader.u16s()
     reader.end()
     return Bind(portal, statement, formats, parameters, result_formats)
 
@@ -172,8 +172,13 @@ def _value(reader: Reader) -> bytes | None:
     return None if size == -1 else reader.take(size)
 
 
+_SUBTYPES = (b"S", b"P")
+
+
 def parse_named(body: bytes) -> Named:
     """Describe or Close."""
+    if body[:1] in _SUBTYPES and body.find(0, 1) == len(body) - 1:
+        return Named(body[:1].decode("ascii"), body[1:-1])
     reader = _body(body, "Describe or Close")
     which = reader.u8()
     if which not in b"SP":
@@ -184,6 +189,8 @@ def parse_named(body: bytes) -> Named:
 
 
 def parse_execute(body: bytes) -> Execute:
+    if body.find(0) == len(body) - 5 >= 0:
+        return Execute(body[:-5], int.from_bytes(body[-4:], "big", signed=True))
     reader = _body(body, "Execute")
     portal, limit = reader.until_nul(), reader.i32()
     reader.end()
@@ -193,8 +200,8 @@ def parse_execute(body: bytes) -> Execute:
 def parse_function_call(body: bytes) -> FunctionCall:
     reader = _body(body, "FunctionCall")
     oid = reader.u32()
-    formats = tuple(reader.u16() for _ in range(reader.u16()))
-    arguments = tuple(_value(reader) for _ in range(reader.u16()))
+    formats = reader.u16s()
+    arguments = tuple([_value(reader) for _ in range(reader.u16())])
     result_format = reader.u16()
     reader.end()
     return FunctionCall(oid, formats, arguments, result_format)

@@ -82,6 +82,11 @@ class Framer:
         """Received bytes that are not yet a whole message and belong to no frame."""
         return self._rest
 
+    @property
+    def rests(self) -> bool:
+        """The next byte begins a message."""
+        return not self._rest and not self._left
+
     def take_rest(self) -> bytes:
         """Gives up the incomplete rest, to hand it to another framer."""
         rest, self._rest = self._rest, b""

@@ -34,7 +34,7 @@ from adapters.postgres.lexer import shape
 from adapters.postgres.names import ALL, Change, Doubt, Names
 from adapters.postgres.operations import LARGE_OBJECTS, Describing, Prepared, Texts
 from adapters.postgres.refusals import Spoken, error_message
-from adapters.postgres.statements import EMPTY, RENAMES, STRINGS, UNPARSED, Statement, depend_on_integers
+from adapters.postgres.statements import RENAMES, STRINGS, UNPARSED, Statement, depend_on_integers
 from adapters.postgres.worker import Classifier
 from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Reason, Refused, Result
 from bridge.adapter.kept_operations import KeptOperations
@@ -117,8 +117,8 @@ class Requests:
 
         Raises PeerFault for what no server would take either.
         """
-        kind = frame.kind
-        if kind in (Front.SYNC, Front.FLUSH) and frame.end - frame.start != codec.HEADER_SIZE:
+        kind, start, end, _count, ends = frame
+        if (kind == Front.SYNC or kind == Front.FLUSH) and end - start != codec.HEADER_SIZE:
             raise BrokenProtocol("a Sync or Flush has a body")
         if kind == Front.SYNC:
             self._skipping = False
@@ -130,19 +130,21 @@ class Requests:
             return None
         if self._skipping:
             return DROP
-        if self._answers.copying and kind not in _WHILE_COPYING:
+        answers = self._answers
+        if answers.copying and kind not in _WHILE_COPYING:
             raise BrokenProtocol(NOT_WHILE_COPYING)
-        if self._answers.in_flight >= MAX_IN_FLIGHT:
+        if answers.in_flight >= MAX_IN_FLIGHT:
             await self._quiet()
-        body = buffer[frame.start + 5 : frame.end]
         try:
-            if kind == Front.QUERY:
-                return await self._query(body, frame.ends)
+            if kind == Front.DESCRIBE:
+                codec.parse_named(buffer[start + 5 : end])
+                answers.expect(Expected(DESCRIBE))
+                return None
             handling = _KINDS.get(kind)
             if handling is None:
                 self._other(kind)
                 return None
-            return await handling(self, body, frame.ends)
+            return await handling(self, buffer[start + 5 : end], ends)
         except BrokenProtocol:
             raise
         except PeerFault as fault:
@@ -259,11 +261,6 @@ class Requests:
         self._answers.expect(Expected(BIND, change=change))  # type: ignore[arg-type]
         return None
 
-    async def _describe(self, body: bytes, whole: bool) -> bytes | None:
-        codec.parse_named(body)
-        self._answers.expect(Expected(DESCRIBE))
-        return None
-
     async def _close(self, body: bytes, whole: bool) -> bytes | None:
         named = codec.parse_named(body)
         name = self._name(named.name)
@@ -287,13 +284,14 @@ class Requests:
         if portal is not None and portal.unit is not None:  # goes on where a row limit stopped it
             self._answers.expect(Expected(EXECUTE, (portal.unit,)))
             return None
-        statement, operation = EMPTY, self._describing.malformed("Execute")
         if portal is None or portal.prepared is None:
-            operation = self._describing.unseen(operation, "a portal or statement that the bridge has not seen")
+            why = "a portal or statement that the bridge has not seen"
+            operation = self._describing.unseen(self._describing.malformed("Execute"), why)
             statement = UNPARSED
         else:
-            statement = portal.prepared.statement
-            operation = await self._by_name(statement, portal.prepared.operation)
+            statement, operation = portal.prepared.statement, portal.prepared.operation
+            if statement.verb in _BY_NAME:
+                operation = await self._by_name(statement, operation)
             operation = self._describing.bound(operation, portal.bind)
         why = guard.objection(statement, is_read_only=self._read_only)
         if why:
@@ -372,7 +370,10 @@ class Requests:
 
     def _changes(self, statement: Statement, operation: Operation) -> tuple[Change[object], ...]:
         """What SQL does to the names that the protocol shares with it."""
-        verb, name = statement.verb, statement.name.encode()
+        verb = statement.verb
+        if verb not in _NAMING:
+            return ()
+        name = statement.name.encode()
         changes: list[object] = []
         if verb == "sql.prepare":
             inner = Statement(statement.verb, statement.action, statement.objects)
@@ -428,12 +429,14 @@ class Requests:
         return self._texts.encode(guard.with_renamings(decoded, statements, self._admission.stamp))
 
 
+_BY_NAME = frozenset({"sql.execute", "sql.fetch", "sql.move"})
+_NAMING = frozenset({"sql.prepare", "sql.deallocate", "sql.declare", "sql.close", "sql.discard"})
 _WHILE_COPYING = (Front.COPY_DONE, Front.COPY_FAIL, Front.FLUSH)
 
 _KINDS = {
+    Front.QUERY: Requests._query,
     Front.PARSE: Requests._parse,
     Front.BIND: Requests._bind,
-    Front.DESCRIBE: Requests._describe,
     Front.CLOSE: Requests._close,
     Front.EXECUTE: Requests._execute,
     Front.FUNCTION_CALL: Requests._call,

@@ -46,6 +46,12 @@ class Reader:
         value: int = _U16.unpack_from(self._data, self._advance(2))[0]
         return value
 
+    def u16s(self) -> tuple[int, ...]:
+        """As many as the u16 before them says."""
+        count = self.u16()
+        values: tuple[int, ...] = struct.unpack_from(f">{count}H", self._data, self._advance(2 * count))
+        return values
+
     def i32(self) -> int:
         value: int = _I32.unpack_from(self._data, self._advance(4))[0]
         return value
