@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -73,6 +73,16 @@ class Permitted:
         self.would_deny = would_deny
 
 
+class _Known(NamedTuple):
+    """What was found out about an operation; good from ``since`` to ``until`` (excluded), in Unix seconds."""
+
+    operation: Operation
+    section: str
+    decision: Decision
+    since: float
+    until: float
+
+
 class Session:
     """Implements ``bridge.adapter.Admission``. All in the reactor's thread."""
 
@@ -115,6 +125,7 @@ class Session:
         self._directory: Directory = core.directory
         self._standing = core.policy.standing(asked, self.account)
         self._composed: dict[tuple[Any, ...], str] = {}
+        self._known: dict[int, _Known] = {}
         self._open: set[OpenOperation] = set()
         self._recordings: list[OpenRecording] = []
         self._login: Login | None = None
@@ -210,11 +221,15 @@ class Session:
         core = self._core
         now = self.last_used = core.now()
         action = operation.action
-        decision = self._decide(action, operation.target, now)
-        kind = action.value
+        if core.policy is not self._policy or core.directory is not self._directory:
+            self._follow()
+        known = self._known.get(id(operation))
+        if known is None or known.operation is not operation or not known.since <= now < known.until:
+            known = self._understand(operation, now)
+        decision, section = known.decision, known.section
+        kind = action._value_  # a member of an enumeration is slow to ask for its value
         self.operations[kind] += 1
-        core.tally.operations[self.system.name, kind] += 1
-        section = self._section(operation)
+        core.tally.operations[self.system.facts.name, kind] += 1
         if self.meter is not None and (reached := self.meter.operation(now)) is not None:
             raise self._deny_more(section, kind, reached, now)
         if not decision.allowed:
@@ -229,7 +244,7 @@ class Session:
                 held = await self._log.intent(section, kind, trial)
         except LogUnavailable as failure:
             raise self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
-        if self.is_over():  # while the record was being written: nothing may reach the legacy side
+        if self._closed or self.ending is not None:  # while it was being written: nothing may reach the legacy side
             refused = self._over()
             held.finish(ABORTED, refused.reason.value)
             raise refused
@@ -273,8 +288,19 @@ class Session:
         core = self._core
         if core.policy is not self._policy or core.directory is not self._directory:
             self._follow()
-        asked = {**self.request.target, **target} if target else self.request.target
-        return self._standing.permit(action, asked, now)
+        return self._standing.permit(action, self._asked_of(target), now).decision
+
+    def _asked_of(self, target: Target) -> Target:
+        return {**self.request.target, **target} if target else self.request.target
+
+    def _understand(self, operation: Operation, now: float) -> _Known:
+        """Adapters keep the operations that repeat: their decision and text are remembered by identity."""
+        since, until, decision = self._standing.permit(operation.action, self._asked_of(operation.target), now)
+        known = _Known(operation, self._section(operation), decision, since, until)
+        if len(self._known) >= REMEMBERED_ACTIONS:
+            self._known.clear()
+        self._known[id(operation)] = known
+        return known
 
     def outcome(self, permit: Permit, outcome: Outcome) -> None:
         assert isinstance(permit, Permitted)
@@ -282,7 +308,7 @@ class Session:
         self._open.discard(permit.held)
         if self.meter is not None:
             self.meter.outcome(outcome.rows, outcome.bytes, self.last_used)
-        result = outcome.result.value
+        result = outcome.result._value_
         reason = UPSTREAM_ERROR if result == FAILURE else WOULD_DENY if permit.would_deny else OK
         permit.held.finish(
             result, reason, code=outcome.code, rows=outcome.rows, bytes=outcome.bytes, detail=outcome.detail
@@ -479,6 +505,7 @@ class Session:
             asked = self._asked
             self._asked = replace(asked, subject=subject(agent, delegated=asked.subject.delegated))
         self._standing = self._policy.standing(self._asked, self.account)
+        self._known.clear()
 
     def _raise_alarm(self, code: str, detail: str) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 from bridge.adapter import Action, Target
 from bridge.policy.decider import Decider
@@ -19,6 +20,14 @@ Facts = tuple[tuple[str, str | tuple[str, ...]], ...]
 FOREVER = float("inf")
 
 
+class Remembered(NamedTuple):
+    """A decision, and from when to when (excluded) it holds, in Unix seconds."""
+
+    since: float
+    until: float
+    decision: Decision
+
+
 class Standing:
     """One session's subject, system, account and source under one policy. After a reload, make a new one."""
 
@@ -27,20 +36,20 @@ class Standing:
     def __init__(self, decider: Decider, request: Request, account: str) -> None:
         self._decider = decider
         self._request = replace(request, account=account)
-        self._remembered: dict[tuple[str, Facts], tuple[float, float, Decision]] = {}
+        self._remembered: dict[tuple[str, Facts], Remembered] = {}
 
-    def permit(self, action: Action, target: Target, at: float) -> Decision:
+    def permit(self, action: Action, target: Target, at: float) -> Remembered:
         """The decision on one operation at a time in Unix seconds."""
         items = tuple(target.items()) if len(target) < 2 else tuple(sorted(target.items()))
         key = (action._value_, items)  # a member of an enumeration is slow to hash and to ask for its value
         found = self._remembered.get(key)
         if found is not None and found[0] <= at < found[1]:
-            return found[2]
+            return found
         decision = self._decider.permit(replace(self._request, action=action, target=dict(target), at=at))
         if len(self._remembered) >= REMEMBERED:
             self._remembered.clear()
-        self._remembered[key] = (at, self._until(at), decision)
-        return decision
+        self._remembered[key] = found = Remembered(at, self._until(at), decision)
+        return found
 
     def narrowing(self, at: float) -> frozenset[str]:
         """The facts by which the grants about this agent narrow."""

@@ -287,7 +287,7 @@ def test_a_standing_session_gets_the_decision_of_the_moment():
         for action in Action:
             for target in (app, {"database": "hr"}, {}):
                 request = Request(BOT, "orders", "svc_reader", action, target, at=at)
-                assert standing.permit(action, target, at) == policy.permit(request), (at, action, target)
+                assert standing.permit(action, target, at).decision == policy.permit(request), (at, action, target)
     assert standing.permit(READ, app, 5.0) is standing.permit(READ, app, 6.0)
 
 
