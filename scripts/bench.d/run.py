@@ -20,6 +20,7 @@ from typing import IO, Protocol, TypeVar
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import directory
 import inside
 import measuring
 import mysql
@@ -177,6 +178,33 @@ def measure_mysql(report: Report, shop: mysql.Shop, seconds: int, rounds: int, i
     compare(report, "MySQL: result of 200 MB", "MB/s", _routes(shop, rounds, mysql.wide), "HAProxy tcp", 0.7)
 
 
+def measure_ldap(report: Report, people: directory.People, seconds: int, rounds: int) -> None:
+    """``seconds`` is what a run should take about; the number of searches is fixed from one run of the bridge."""
+    pid = people.bridge.process.pid if people.bridge.process else 0
+    *_, bridge = people.doors()
+    for door in people.doors():
+        directory.check_whole(door)
+    base = measuring.resident(pid)
+    stalled = measuring.peak_while(pid, lambda: directory.stall(bridge)) - base
+    report.section("LDAP: memory")
+    report.table("what", "measured", "target")
+    entries = f"{directory.ENTRIES:,} entries"
+    what = f"more while {directory.STALLED} clients ask for {entries} each and read none, at most"
+    report.row(what, f"{stalled / 1024:.1f} MiB", "≤ 64 MiB")
+    count = max(500, int(directory.searches(bridge, 500) * seconds))
+    medians = by_turns(people.doors(), rounds, lambda door: directory.searches(door, count))
+    title = "LDAP: searches of one entry, one after the other, every one logged"
+    compare(report, title, "per second", medians, directory.PROXY, 0.77)
+    medians = by_turns(people.doors(), rounds, lambda door: directory.whole(door, people.place.folder))
+    compare(report, f"LDAP: `ldapsearch` of {entries}", "entries/s", medians, directory.DIRECT, 0.63)
+    count = max(50, int(directory.sessions(bridge, 50) * seconds))
+    medians = by_turns(people.doors(), rounds, lambda door: directory.sessions(door, count))
+    title = "LDAP: connect, Bind, search of one entry, Unbind"
+    compare(report, f"{title}; without TLS", "per second", medians, "", 0)
+    medians = by_turns(people.tls_doors(), rounds, lambda door: directory.sessions(door, count))
+    compare(report, f"{title}; TLS on both sides", "per second", medians, "", 0)
+
+
 def _routes(shop: mysql.Shop, rounds: int, measure: Callable[[mysql.Route], float]) -> dict[str, float]:
     return by_turns(shop.routes(), rounds, measure)
 
@@ -233,6 +261,18 @@ def run_mysql(report: Report, folder: Path, seconds: int, rounds: int, idle: int
         shop.close()
 
 
+def run_ldap(report: Report, folder: Path, seconds: int, rounds: int) -> None:
+    people = directory.People(_folder(folder, "ldap"))
+    try:
+        people.start()
+        measure_ldap(report, people, seconds, rounds)
+    except SystemExit:
+        last_words(people.bridge)
+        raise
+    finally:
+        people.close()
+
+
 def _folder(parent: Path, name: str) -> Path:
     folder = parent / name
     folder.mkdir(mode=0o755)
@@ -252,7 +292,7 @@ def main() -> int:
     arguments.add_argument("--seconds", type=int, default=8, help="of each pgbench run")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--idle", type=int, default=1000, help="idle sessions held open")
-    arguments.add_argument("--only", choices=("postgres", "mysql"), help="leave the other out")
+    arguments.add_argument("--only", choices=("postgres", "mysql", "ldap"), help="leave the others out")
     given = arguments.parse_args()
     seconds, rounds, idle = (1, 1, 50) if given.quick else (given.seconds, given.rounds, given.idle)
     lock = alone()
@@ -263,10 +303,12 @@ def main() -> int:
     report = Report()
     report.say(preamble(seconds, rounds))
     try:
-        if given.only != "mysql":
+        if given.only in (None, "postgres"):
             run_postgres(report, folder, seconds, rounds, idle)
-        if given.only != "postgres":
+        if given.only in (None, "mysql"):
             run_mysql(report, folder, seconds, rounds, idle)
+        if given.only in (None, "ldap"):
+            run_ldap(report, folder, seconds, rounds)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         lock.close()

@@ -79,11 +79,14 @@ def available() -> bool:
 
 
 class Slapd(Directory):
-    """``many``: entries below ``ou=many``, about 1 kB each. ``log`` is OpenLDAP's stats log."""
+    """``many``: entries below ``ou=many``, about 1 kB each. ``log`` is OpenLDAP's, at ``log_level``."""
 
-    def __init__(self, place: Place, authority: Authority, name: str = "slapd", *, many: int = 0) -> None:
+    def __init__(
+        self, place: Place, authority: Authority, name: str = "slapd", *, many: int = 0, log_level: str = "stats"
+    ) -> None:
         super().__init__(place, authority, name, ACCOUNTS)
         self.many = many
+        self.log_level = log_level
         self._config = self.folder / "slapd.conf"
 
     def create(self) -> None:
@@ -105,7 +108,7 @@ class Slapd(Directory):
 
     def _command(self) -> list[str]:
         addresses = f"ldap://127.0.0.1:{self.port}/ ldaps://127.0.0.1:{self.tls_port}/"
-        return [*self._as_user, found("slapd"), "-d", "stats", "-h", addresses, "-f", str(self._config)]
+        return [*self._as_user, found("slapd"), "-d", self.log_level, "-h", addresses, "-f", str(self._config)]
 
     def _entries(self) -> Iterator[str]:
         yield from tree(self.passwords, STATES)
