@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from bridge.accounts.vaults import Store
 from bridge.admission.usage import UsageStore
+from bridge.alerts import Outbox
 from bridge.api.failure import CommandFailed
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
@@ -55,6 +56,10 @@ class Live(Protocol):
         ...
 
     def status(self) -> dict[str, Any]: ...
+    def test_alert(self, channel: str) -> str:
+        """Sends a message now; returns why it did not arrive, "" when it did."""
+        ...
+
     def reload(self, actor: Actor) -> dict[str, Any]: ...
     def examine(self, system: str, account: str | None) -> list[dict[str, str]]: ...
     def discover(self, system: str, account: str) -> list[dict[str, str]]: ...
@@ -80,6 +85,7 @@ class Services:
     reader: LogReader
     store: Store
     usage: UsageStore
+    outbox: Outbox
     policy: Policy
     record: Callable[[Event], int]
     now: Callable[[], float]

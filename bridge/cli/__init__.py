@@ -10,7 +10,20 @@ from __future__ import annotations
 import click
 
 from bridge import __version__
-from bridge.cli import agents, comparing, legacy, log, owners, policy, quotas, running, secrets, sessions, tokens
+from bridge.cli import (
+    agents,
+    alerts,
+    comparing,
+    legacy,
+    log,
+    owners,
+    policy,
+    quotas,
+    running,
+    secrets,
+    sessions,
+    tokens,
+)
 
 
 @click.group(
@@ -40,6 +53,7 @@ for command in (
     comparing.simulate,
     comparing.suggest,
     quotas.quota,
+    alerts.alert,
     log.log,
     legacy.account,
     legacy.reconcile,

@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from bridge.adapter import Adapter
 from bridge.config import wording
+from bridge.config.alerts import Alerts
 from bridge.config.grants import Grant
 from bridge.config.identities import Agent, Issuer, Owner, Role
 from bridge.config.problem import Problem
@@ -29,7 +30,7 @@ from bridge.config.vaults import Vault
 Adapters = Mapping[str, Adapter | type[Adapter]]
 
 SINGLE: Mapping[str, type[Section]] = MappingProxyType(
-    {"bridge": Bridge, "admin": Admin, "tls": TLS, "limits": Limits, "credentials": Credentials}
+    {"bridge": Bridge, "admin": Admin, "tls": TLS, "limits": Limits, "credentials": Credentials, "alerts": Alerts}
 )
 NAMED: Mapping[str, type[Section]] = MappingProxyType(
     {
@@ -70,6 +71,7 @@ class Build:
         self.tls = self._single("tls", TLS)
         self.limits = self._single("limits", Limits) or Limits()
         self.credentials = self._single("credentials", Credentials) or Credentials()
+        self.alerts = self._single("alerts", Alerts) or Alerts()
         self.issuers = self._issuers()
         self.owners = self._named("owners", Owner)
         self.agents = self._agents()

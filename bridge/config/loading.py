@@ -17,7 +17,16 @@ from typing import Any
 from pydantic import BaseModel
 
 from bridge.adapter import Address
-from bridge.config import grant_checks, identity_checks, quota_checks, reading, system_checks, vault_checks
+from bridge.config import (
+    alert_checks,
+    grant_checks,
+    identity_checks,
+    quota_checks,
+    reading,
+    system_checks,
+    vault_checks,
+)
+from bridge.config.alerts import Alerts
 from bridge.config.building import Adapters, Build
 from bridge.config.findings import Findings
 from bridge.config.grants import Grant
@@ -49,6 +58,7 @@ class Config:
     systems: Mapping[str, System]
     grants: tuple[Grant, ...]
     quotas: Mapping[str, Quota]
+    alerts: Alerts
     path: Path
     digest: str = ""
     warnings: tuple[Problem, ...] = ()
@@ -78,6 +88,7 @@ def load(path: str | PathLike[str], adapters: Adapters, *, now: float | None = N
     system_checks.check(found, build)
     vault_checks.check(found)
     quota_checks.check(found)
+    alert_checks.check(found)
     everything = sorted({*problems, *build.problems, *found.problems}, key=lambda one: (one.line, one.column, one.key))
     errors = [problem for problem in everything if problem.level == "error"]
     warnings = [problem for problem in everything if problem.level == "warning"]
@@ -90,7 +101,8 @@ def _config(build: Build, bridge: Bridge, path: Path, warnings: tuple[Problem, .
     def config(digest: str) -> Config:
         return Config(
             bridge, build.admin, build.tls, build.limits, build.credentials, build.issuers, build.owners,
-            build.agents, build.roles, build.vaults, build.systems, build.grants, build.quotas, path, digest, warnings,
+            build.agents, build.roles, build.vaults, build.systems, build.grants, build.quotas, build.alerts, path,
+            digest, warnings,
         )  # fmt: skip
 
     canonical = json.dumps(config("").redacted(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -34,6 +34,7 @@ _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
 REFERENCE = "env:NAME, file:/path, store:NAME or vault:NAME/PATH#FIELD"
 _IN_VAULT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}(/[A-Za-z0-9._-]{1,128}){1,16}(#[A-Za-z0-9._-]{1,128})?")
+_MAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])")
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -170,6 +171,13 @@ def host_pattern(value: Any) -> str:
     return host(value).lower()
 
 
+def mail_address(value: Any) -> str:
+    """``name@host``, without a display name."""
+    if isinstance(value, str) and _MAIL.fullmatch(value):
+        return value
+    raise wrong("mail", "is not a mail address", "name@host, nothing else")
+
+
 def https_url(value: Any) -> str:
     """An absolute https URL, plain http only to this machine; no user information, no fragment; kept as written."""
     try:
@@ -288,6 +296,7 @@ LocalSecretText = Annotated[str, BeforeValidator(local_reference), _text("^(env|
 MountPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}(/[A-Za-z0-9._-]{1,128}){0,8}$")]
 Host = Annotated[str, BeforeValidator(host), _text("^[A-Za-z0-9_.:-]+$")]
 HostPattern = Annotated[str, BeforeValidator(host_pattern), _text("^[A-Za-z0-9_.:*-]+$")]
+MailAddress = Annotated[str, BeforeValidator(mail_address), _text("^[^@ ]+@[^@ ]+$")]
 HttpsURL = Annotated[str, BeforeValidator(https_url), _text("^https?://.+$")]
 PublicKey = Annotated[str, BeforeValidator(ed25519_key), _text("^[A-Za-z0-9_-]{43}$")]
 Clock = Annotated[str, BeforeValidator(clock), _text("^([01][0-9]|2[0-3]):[0-5][0-9]$")]

@@ -18,8 +18,11 @@ from bridge.adapter import Adapter, Address, BridgeError, Reason, Refused, Strea
 from bridge.admission.attendance import attend
 from bridge.admission.replay import ReplayGuard
 from bridge.admission.system import Core, System
+from bridge.alerts import Channels, Outbox
 from bridge.config import Config, difference, load
 from bridge.daemon import conversion
+from bridge.daemon.alert_settings import settings as alert_settings
+from bridge.daemon.alerting import Alerting
 from bridge.daemon.issuers import Issuers
 from bridge.daemon.metering import Metering
 from bridge.daemon.opening import (
@@ -103,6 +106,14 @@ class Bridge:
         self._stopping = False
         self._looking = False
         self.core = self._core(config)
+        self._alert_pool = ThreadPool("alerts", 1, reactor)
+        self.alerting = Alerting(
+            config.bridge.name, Outbox(storage.registry_engine, config.alerts.repeat), storage.reading_engine,
+            storage.registry, self._alert_pool, reactor, storage.now, self.translation.keep,
+            lambda channels, mail: Channels(
+                channels, mail, config.bridge.name, self.core.vaults, reactor, storage.now
+            ),
+        )  # fmt: skip
         self.metering = Metering(self.core.ledger, storage.usage, self._adapter_pool, reactor, storage.now)
 
     def _core(self, config: Config) -> Core:
@@ -151,6 +162,7 @@ class Bridge:
         await self._declare(self.config)
         await self.take_registry()
         await self.metering.start()
+        await self.alerting.start(await self._adapter_pool.run(alert_settings, self.config))
         self.issuers.start()
         tls = conversion.server_tls(self.config)
         self.systems = {name: self._system(self.config, name, tls) for name in self.config.systems}
@@ -180,9 +192,10 @@ class Bridge:
             adapter.stop()
         self.issuers.stop()
         await self.metering.stop()
+        await self.alerting.stop()
         await self._recording_pool.stop(grace=2.0)  # before the log, which hears of the end of each
         await self.translation.stop()
-        for pool in (self._overview_pool, self.pool, self._vault_pool, self._adapter_pool):
+        for pool in (self._overview_pool, self.pool, self._vault_pool, self._adapter_pool, self._alert_pool):
             await pool.stop(grace=2.0)
 
     async def _drain(self, seconds: float) -> None:
@@ -331,6 +344,7 @@ class Bridge:
         if (new.bridge.name, new.bridge.state) != (self.config.bridge.name, self.config.bridge.state):
             raise RestartNeeded("bridge.name and bridge.state change only with a restart")
         changes = difference(self.config, new)
+        alerts = await self._adapter_pool.run(alert_settings, new)
         tls = conversion.server_tls(new)
         systems = {name: self._system(new, name, tls) for name in new.systems}
         policy = conversion.policy(new, self._adapter_types)
@@ -356,6 +370,7 @@ class Bridge:
         core = self.core
         core.policy, core.verifier, core.certificates, core.ssh = policy, verifier, certificates, ssh
         self.policy_taken(policy)
+        self.alerting.take(alerts)
         core.ledger.take(conversion.quotas(new), conversion.prices(new))
         core.sessions_per_agent = new.limits.sessions_per_agent
         self._vaults.remote = remote
@@ -434,6 +449,7 @@ class Bridge:
         self.ready = False
         self.log.critical("the translation log cannot be written: {why}; all sessions end", why=why)
         self.core.live.cut(lambda session: True, Reason.LOG_UNAVAILABLE, why)
+        self.alerting.log_failed(why)
 
     def _log_recovered(self) -> None:
         self.ready = not self._stopping

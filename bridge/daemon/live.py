@@ -51,6 +51,9 @@ class LiveBridge:
         core = self._bridge.core
         return self._ask(lambda: core.ledger.rows(core.now()))
 
+    def test_alert(self, channel: str) -> str:
+        return self._wait(lambda: self._bridge.alerting.test(channel))
+
     def registry_changed(self) -> int:
         return self._wait(self._bridge.take_registry)
 

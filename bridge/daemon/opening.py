@@ -17,6 +17,7 @@ from bridge import __version__
 from bridge.accounts.vaults import Store
 from bridge.adapter import BridgeError
 from bridge.admission.usage import UsageStore
+from bridge.alerts import Outbox
 from bridge.api.commands import call
 from bridge.api.history import in_thread_directory
 from bridge.api.services import Actor, Services
@@ -179,6 +180,7 @@ def services(name: str, storage: Storage, policy: Policy) -> Services:
         reader=LogReader(storage.reading_engine, storage.overview),
         store=storage.store,
         usage=storage.usage,
+        outbox=Outbox(storage.registry_engine, 0.0),
         policy=policy,
         record=record,
         now=time.time,

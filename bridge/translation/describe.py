@@ -9,6 +9,7 @@ from bridge.translation.parts import part as _part
 from bridge.translation.vocabulary import (
     ABORTED,
     ALARM,
+    ALERT,
     CONFIG_CHANGE,
     DENIED,
     DENY_CHANGE,
@@ -174,6 +175,13 @@ def _alarm(body: Fields) -> str:
     return f"ALARM{place}{_why(body)}"
 
 
+def _alert(body: Fields) -> str:
+    detail = _part(body, "detail")
+    told = f"{', '.join(detail.get('channels', [])) or 'nobody'}"
+    did = "could not be told" if body.get("outcome") == FAILURE else "is told"
+    return f"{told} {did}: {detail.get('text', 'an alert')}"
+
+
 def _other(body: Fields) -> str:
     return f"{body.get('type', 'event')} {body.get('outcome', '')}{_why(body)}"
 
@@ -193,5 +201,6 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     LOG_RECOVERED: _log("The log can be written again"),
     LOG_VERIFY: _verified,
     ALARM: _alarm,
+    ALERT: _alert,
     **dict.fromkeys(_SUBJECTS, _changed),
 }

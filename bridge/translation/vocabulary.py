@@ -34,6 +34,7 @@ LOG_STOP = "log.stop"
 LOG_RECOVERED = "log.recovered"
 LOG_VERIFY = "log.verify"
 ALARM = "alarm"
+ALERT = "alert"
 
 TYPES = {
     SESSION_OPEN: "an agent was admitted; written before the legacy system is dialled",
@@ -58,6 +59,7 @@ TYPES = {
     LOG_RECOVERED: "the log could not be written for a while and can again",
     LOG_VERIFY: "somebody looked whether the log is what it was",
     ALARM: "something that should not happen",
+    ALERT: "somebody was, or could not be, told of something",
 }
 
 INTENT = "intent"

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge.api.commands import agents, log, policy, quotas, secrets, sessions, tokens
+from bridge.api.commands import agents, alerts, log, policy, quotas, secrets, sessions, tokens
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
 
@@ -34,6 +34,8 @@ COMMANDS: dict[str, Command] = {
     "secret.delete": secrets.delete,
     "policy.explain": policy.explain,
     "policy.who_can": policy.who_can,
+    "alert.list": alerts.list_all,
+    "alert.test": alerts.test,
     "quota.show": quotas.show,
     "quota.costs": quotas.costs,
     "log.list": log.list_events,

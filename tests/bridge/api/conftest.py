@@ -11,6 +11,7 @@ import pytest
 from bridge.accounts.vaults import Store
 from bridge.adapter import Action
 from bridge.admission.usage import UsageStore
+from bridge.alerts import Outbox
 from bridge.api.services import Actor, Services
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
@@ -47,6 +48,9 @@ class CountingLive:
 
     def secret_changed(self, reference: str) -> None:
         self.asked.append(("secret", reference))
+
+    def test_alert(self, channel: str) -> str:
+        return "status 500" if channel == "broken" else ""
 
     def status(self) -> dict[str, Any]:
         return {"ready": True}
@@ -94,6 +98,7 @@ class Office:
             reader=LogReader(self.log_engine),
             store=Store(self.registry_engine, folder / "store.key", lambda: NOW),
             usage=UsageStore(self.registry_engine),
+            outbox=Outbox(self.registry_engine, 3600),
             policy=Policy([allow], [SystemPolicy("orders", ("svc",), frozenset({"pii"}))]),
             record=self.record,
             now=lambda: NOW,

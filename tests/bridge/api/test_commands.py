@@ -38,6 +38,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "secret.delete": {"name": "kept"},
     "policy.explain": {"agent": "deploy-7", "system": "orders"},
     "policy.who_can": {"system": "orders"},
+    "alert.list": {},
+    "alert.test": {"channel": "oncall"},
     "quota.show": {},
     "quota.costs": {"since": "2026-09", "by": "owner"},
     "log.list": {},

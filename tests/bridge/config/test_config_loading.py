@@ -301,6 +301,8 @@ def test_the_example_loads_without_a_problem(tmp_path: Path) -> None:
         "ssh-revoked",
         "vault-ca.crt",
         "service-account-token",
+        "desk-ca.crt",
+        "mail-ca.crt",
     ):
         (tmp_path / name).touch()
     assert lines(tmp_path, text) == []
