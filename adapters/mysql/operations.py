@@ -27,7 +27,7 @@ class Describing:
     @property
     def scope(self) -> str:
         """What an operation depends on beside its statement and database."""
-        return self._logging.value
+        return self._logging._value_
 
     @property
     def repeatable(self) -> bool:

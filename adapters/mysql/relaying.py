@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 
 from adapters.mysql import codec
 from adapters.mysql.classifier import Classifier
-from adapters.mysql.codec import Com, Frame, Framer, packets
+from adapters.mysql.codec import HEADER_SIZE, Com, Frame, Framer, packets
 from adapters.mysql.commands import Commands, Refusal, Verdict
 from adapters.mysql.kill import Kills, KillSlot
 from adapters.mysql.login import LoginFacts
@@ -124,13 +124,25 @@ class Session:
         framer = self._framer
         frames = framer.feed(data)
         buffer = framer.buffer
-        if len(frames) == 1 and frames[0].end == len(buffer) and frames[0].first and frames[0].last:
-            await self._frame(frames[0], buffer)  # one command: most of what clients send
-        else:
-            for frame in frames:
-                await self._frame(frame, buffer)
+        whole = (0, HEADER_SIZE, len(buffer), 0, len(buffer) - HEADER_SIZE, True, True)
+        if len(frames) == 1 and frames[0] == whole and not self._answers.infile and not self._outgoing:
+            await self._command(buffer)  # most of what clients send
+            return
+        for frame in frames:
+            await self._frame(frame, buffer)
         self._check_number(framer.rest[3:4])  # of a packet that is not there yet
         await self._flush()
+
+    async def _command(self, packet: bytes) -> None:
+        """One command, which is there as a whole."""
+        self._sequence = 0
+        self._verdict = verdict = await self._commands.command(packet[HEADER_SIZE:], True)
+        if verdict is None:
+            await self._upstream.send(packet)
+        elif isinstance(verdict, Refusal):
+            await self._refuse(verdict)
+        elif verdict:
+            await self._upstream.send(verdict)
 
     async def _frame(self, frame: Frame, buffer: bytes) -> None:
         self._check_sequence(frame)

@@ -164,6 +164,8 @@ class Answers:
         if self._rest:
             data = self._rest + data
             self._rest = b""
+        if len(self._queue) == 1 and not self._left and not self._continued and self._usual(self._queue[0], data):
+            return [data]
         self._data, self._passed, self._out = data, 0, []
         size = len(data)
         position = self._carry_on(size) if self._left else 0
@@ -177,6 +179,55 @@ class Answers:
             return [data]
         self._pass(position)
         return self._out
+
+    def _usual(self, head: Expected, data: bytes) -> bool:
+        """Whether ``data`` is the whole answer to all that waits, one result of some rows; then it is noted.
+
+        Most answers are. Anything at all that is otherwise changes nothing here and goes the long way.
+        """
+        unpack, last, size = _HEAD.unpack_from, len(data) - HEADER_SIZE - 1, len(data)
+        if head.kind != RESULTS or head.phase != FIRST or head.kept_back or last < 0 or len(head.units) != 1:
+            return False
+        unit = head.units[0]
+        header, columns = unpack(data, 0)
+        if unit.several or head.at or header & MAX_PAYLOAD != 1 or not 0 < columns < 0xFB:
+            return False
+        position = HEADER_SIZE + 1
+        for _ in range(columns):
+            if position > last:
+                return False
+            length = unpack(data, position)[0] & MAX_PAYLOAD
+            if not 0 < length < MAX_PAYLOAD:
+                return False
+            position += HEADER_SIZE + length
+        if not self._deprecated_eof:  # the columns end with an EOF: 5 bytes, warnings and status the last four of them
+            end = position + HEADER_SIZE + 5
+            if end > last or data[position : position + 3] != b"\5\0\0" or data[position + HEADER_SIZE] != codec.EOF:
+                return False
+            if (data[end - 2] | data[end - 1] << 8) & Status.CURSOR_EXISTS:
+                return False
+            position = end
+        begin, rows, below = position, 0, self._end_below
+        while True:
+            if position > last:
+                return False
+            header, first = unpack(data, position)
+            length = header & MAX_PAYLOAD
+            if first >= 0xFE or not length or length == MAX_PAYLOAD:
+                break
+            rows += 1
+            position += HEADER_SIZE + length
+        if first != codec.EOF or length >= below or position + HEADER_SIZE + length != size:
+            return False
+        if self._status(data[position + HEADER_SIZE :]) & (Status.MORE_RESULTS | Status.CURSOR_EXISTS):
+            return False
+        self.sequence = data[position + 3]
+        unit.rows += rows
+        unit.bytes += position - begin
+        self.finish(unit, Result.SUCCESS)
+        self._queue.popleft()
+        head.done(True, "")
+        return True
 
     @property
     def _keeping(self) -> bool:
@@ -280,6 +331,8 @@ class Answers:
     # -- packets that say something -----------------------------------------------------------------------------------
 
     def _control(self, head: Expected | None, position: int, length: int, size: int) -> int:
+        if not length:
+            raise PeerFault(f"{_SERVER_FAULT}: an empty packet")
         if length > MAX_CONTROL:
             raise PeerFault(f"{_SERVER_FAULT}: an answer is too long")
         end = position + HEADER_SIZE + length
