@@ -39,11 +39,13 @@ class FetchFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """``max_age`` in seconds as Cache-Control says, None when it does not."""
+    """``max_age`` in seconds as Cache-Control says, None when it does not; ``retry_after`` in seconds, 0 when it does
+    not say so (RFC 9110, 10.2.3; a date there is not looked at)."""
 
     body: bytes
     max_age: int | None
     status: int = 200
+    retry_after: int = 0
 
 
 def https_agent(reactor: Any, authorities: bytes | None = None) -> IAgent:
@@ -115,7 +117,7 @@ class Fetcher:
         response = await self._agent.request(method.encode("ascii"), url.encode("ascii"), fields, producer)
         collected = _Body()
         response.deliverBody(collected)  # type: ignore[no-untyped-call]
-        return Document(await collected.done, _max_age(response), response.code)
+        return Document(await collected.done, _max_age(response), response.code, _retry_after(response))
 
 
 def _max_age(response: IResponse) -> int | None:
@@ -124,6 +126,11 @@ def _max_age(response: IResponse) -> int | None:
         if match:
             return int(match[1])
     return None
+
+
+def _retry_after(response: IResponse) -> int:
+    (value,) = response.headers.getRawHeaders(b"retry-after", [b""])[:1]
+    return int(value) if value.isdigit() and len(value) < 7 else 0
 
 
 class _Body(Protocol):

@@ -89,6 +89,7 @@ class SystemDoor:
         attempt = Attempt(request)
         try:
             agent, verified = await self._prove(credential, attempt)
+            self._check_withheld()
             asked = self._asked(agent, verified, request)
             self._check_host(request)
             decision = attempt.decision = self._decide(asked)
@@ -185,6 +186,11 @@ class SystemDoor:
         if decision.ambiguous:
             text = "several accounts are granted: give the one you want as the user name"
         raise TurnedAway(Reason.NOT_GRANTED, detail=decision.reason, text=text)
+
+    def _check_withheld(self) -> None:
+        why = self._core.withheld()
+        if why:
+            raise TurnedAway(Reason.LOG_UNAVAILABLE, "withheld", why)
 
     def _check_host(self, request: AdmissionRequest) -> None:
         """Of a fleet, a host that it has; the answer is that of a host to which no grant leads."""

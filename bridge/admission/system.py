@@ -91,6 +91,7 @@ class Core:
     """What every door consults. A reload replaces ``policy`` and ``verifier``, a registry change ``directory``.
 
     ``clock`` is the reactor (or a test's Clock), for timers; ``now`` is Unix time. ``warn`` tells ops.
+    ``withheld`` gives why nobody may be admitted now, "" when nothing is against it.
     """
 
     log: TranslationLog
@@ -110,6 +111,7 @@ class Core:
     version: str = ""
     recordings: Recordings | None = None
     sessions_per_agent: int = 100
+    withheld: Callable[[], str] = lambda: ""
     ledger: Ledger = field(default_factory=Ledger)
     live: LiveSessions = field(default_factory=LiveSessions)
     tally: Tally = field(default_factory=Tally)

@@ -186,6 +186,29 @@ def play(config: Path, as_json: bool, session: str, cast: bool, transcript: bool
         fail(str(error), as_json=as_json)
 
 
+@command("idbridge log sinks")
+def sinks(config: Path, as_json: bool) -> None:
+    """Show how far each sink is: what was delivered, what was not yet, and why not. Exit status 1 when one fails."""
+    rows = call(config, "log.sinks")
+    if as_json:
+        showing.as_json(rows)
+    else:
+        showing.table([showing.sink(row) for row in rows], showing.SINK_COLUMNS, empty="no sinks are configured")
+    sys.exit(1 if any(row["state"] == "failing" for row in rows) else 0)
+
+
+@command("idbridge log resend siem --from 4711")
+@click.argument("sink")
+@click.option("--from", "first", type=click.IntRange(1), required=True, help="The sequence number to go on with.")
+def resend(config: Path, as_json: bool, sink: str, first: int) -> None:
+    """Make SINK go on with another event: an earlier one to send again what was lost, a later one to skip. Recorded."""
+    answer = call(config, "log.resend", {"sink": sink, "first": first})
+    if as_json:
+        showing.as_json(answer)
+    else:
+        click.echo(f"{sink} goes on with event {first}; up to {answer['delivered']} was delivered before")
+
+
 def _private(path: str, flags: int) -> int:
     import os
 
@@ -228,3 +251,5 @@ log.add_command(play)
 log.add_command(evidence.verify)
 log.add_command(evidence.prove)
 log.add_command(evidence.key)
+log.add_command(sinks)
+log.add_command(resend)

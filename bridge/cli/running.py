@@ -53,7 +53,7 @@ def check(config: Path, as_json: bool, schema: bool) -> None:
 
 @command("idbridge status")
 def status(config: Path, as_json: bool) -> None:
-    """Show whether the bridge is ready, its listeners, sessions, issuers and open circuits."""
+    """Show whether the bridge is ready, its listeners, sessions, issuers, sinks and open circuits."""
     answer = call(config, "status")
     if as_json:
         showing.as_json(answer)
@@ -63,6 +63,9 @@ def status(config: Path, as_json: bool) -> None:
     showing.table(systems, ("system", "protocol", "listen", "upstream", "sessions"), empty="no systems")
     issuers = [{"issuer": name, **row} for name, row in answer["issuers"].items()]
     showing.table(issuers, ("issuer", "ready", "age"), empty="no issuers")
+    if answer["sinks"]:
+        sinks = [showing.sink({"sink": name, **row}) for name, row in answer["sinks"].items()]
+        showing.table(sinks, showing.SINK_COLUMNS, empty="")
     for name, left in answer["open_circuits"].items():
         click.echo(f"not tried for {left} s more, because the static login was refused: {name}")
 

@@ -68,6 +68,18 @@ def yaml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
+SINK_COLUMNS = ("sink", "state", "delivered", "behind", "oldest", "next_try", "error")
+
+
+def sink(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row about a sink, for a table of ``SINK_COLUMNS``."""
+    return {
+        **row,
+        "oldest": f"{row['oldest_seconds']} s" if row["behind"] else "",
+        "next_try": moment(row["next_try"]) if row["next_try"] else "",
+    }
+
+
 def moment(seconds: float) -> str:
     """Unix seconds in local time."""
     return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S %z")

@@ -21,6 +21,7 @@ from bridge.config.identities import Agent, Issuer, Owner, Role
 from bridge.config.problem import Problem
 from bridge.config.quotas import Quota
 from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits, Section
+from bridge.config.sinks import Sink
 from bridge.config.systems import System
 from bridge.config.tree import Mapping as MappingNode
 from bridge.config.tree import Place, Scalar, Sequence, dotted, nearest, plain
@@ -41,6 +42,7 @@ NAMED: Mapping[str, type[Section]] = MappingProxyType(
         "vaults": Vault,
         "systems": System,
         "quotas": Quota,
+        "sinks": Sink,
     }
 )
 SECTIONS = (*SINGLE, *NAMED, "grants")
@@ -78,6 +80,7 @@ class Build:
         self.roles = self._named("roles", Role)
         self.vaults = self._named("vaults", Vault)
         self.systems = self._systems()
+        self.sinks = self._named("sinks", Sink)
         self.grants = tuple(self._grants())
         self.quotas = self._named("quotas", Quota)
 

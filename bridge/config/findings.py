@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from pydantic_core import PydanticCustomError
 
@@ -29,6 +30,11 @@ class Findings:
 
     def warning(self, place: Place, message: str, expected: str = "", *, on_key: bool = False) -> None:
         self._add("warning", place, message, expected, on_key=on_key)
+
+    def missing(self, place: Place | None) -> None:
+        """``place`` names a file that is not there."""
+        if place is not None:
+            self.warning(place, "there is no such file", "a file that can be read")
 
     def unknown(self, place: Place, what: str, known: Iterable[str]) -> None:
         """``place`` names something that does not exist."""
@@ -57,3 +63,10 @@ class Findings:
             self.warning(expires, f"the {what} has expired", "a date in the future")
         elif longest is not None and when > self.now + longest:
             self.error(expires, "is too far away", f"at most {longest.days} days from now")
+
+
+def there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # too long a name, or a folder that may not be entered
+        return False

@@ -23,6 +23,7 @@ from bridge.config import (
     identity_checks,
     quota_checks,
     reading,
+    sink_checks,
     system_checks,
     vault_checks,
 )
@@ -34,6 +35,7 @@ from bridge.config.identities import Agent, Issuer, Owner, Role
 from bridge.config.problem import ConfigErrors, Problem
 from bridge.config.quotas import Quota
 from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits
+from bridge.config.sinks import Sink
 from bridge.config.systems import System
 from bridge.config.vaults import Vault
 
@@ -59,6 +61,7 @@ class Config:
     grants: tuple[Grant, ...]
     quotas: Mapping[str, Quota]
     alerts: Alerts
+    sinks: Mapping[str, Sink]
     path: Path
     digest: str = ""
     warnings: tuple[Problem, ...] = ()
@@ -89,6 +92,7 @@ def load(path: str | PathLike[str], adapters: Adapters, *, now: float | None = N
     vault_checks.check(found)
     quota_checks.check(found)
     alert_checks.check(found)
+    sink_checks.check(found, build)
     everything = sorted({*problems, *build.problems, *found.problems}, key=lambda one: (one.line, one.column, one.key))
     errors = [problem for problem in everything if problem.level == "error"]
     warnings = [problem for problem in everything if problem.level == "warning"]
@@ -101,8 +105,8 @@ def _config(build: Build, bridge: Bridge, path: Path, warnings: tuple[Problem, .
     def config(digest: str) -> Config:
         return Config(
             bridge, build.admin, build.tls, build.limits, build.credentials, build.issuers, build.owners,
-            build.agents, build.roles, build.vaults, build.systems, build.grants, build.quotas, build.alerts, path,
-            digest, warnings,
+            build.agents, build.roles, build.vaults, build.systems, build.grants, build.quotas, build.alerts,
+            build.sinks, path, digest, warnings,
         )  # fmt: skip
 
     canonical = json.dumps(config("").redacted(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from bridge.adapter import Address
 from bridge.config.building import Build
-from bridge.config.findings import Findings
+from bridge.config.findings import Findings, there
 from bridge.config.tree import Place
 from bridge.config.values import address
 
@@ -121,12 +121,5 @@ def _files(found: Findings, build: Build) -> None:
     paths += [(("systems", name, "upstream", "ca"), system.upstream.ca) for name, system in build.systems.items()]
     for steps, file in paths:
         place = found.root.get(*steps)
-        if file is not None and place is not None and not _there(file):
-            found.warning(place, "there is no such file", "a file that can be read")
-
-
-def _there(file: Path) -> bool:
-    try:
-        return file.is_file()
-    except OSError:  # too long a name, or a folder that may not be entered
-        return False
+        if file is not None and place is not None and not there(file):
+            found.missing(place)

@@ -32,6 +32,8 @@ _REQUIRED = {
     "owner": "the name of an owner",
     "purpose": "what the agent is for, in a sentence",
     "secret": f"a reference: {REFERENCE}",
+    "path": "a file: /var/log/idbridge/events.jsonl",
+    "url": "where to: https://siem.example/hooks/idbridge",
     "to": '"HH:MM"',
     "upstream": "where the legacy system is: {host: …}",
     "address": "the vault's URL: https://vault.example:8200",

@@ -23,6 +23,7 @@ from bridge.config import Config, difference, load
 from bridge.daemon import conversion
 from bridge.daemon.alert_settings import settings as alert_settings
 from bridge.daemon.alerting import Alerting
+from bridge.daemon.delivering import Copies
 from bridge.daemon.issuers import Issuers
 from bridge.daemon.metering import Metering
 from bridge.daemon.opening import (
@@ -114,6 +115,11 @@ class Bridge:
                 channels, mail, config.bridge.name, self.core.vaults, reactor, storage.now
             ),
         )  # fmt: skip
+        self.copies = Copies(
+            storage.reading_engine, self.translation, config.bridge.state, self.core.vaults, reactor, storage.now,
+            lambda why: self.core.live.cut(lambda session: True, Reason.LOG_UNAVAILABLE, why),
+        )  # fmt: skip
+        self.core.withheld = lambda: self.copies.withheld
         self.metering = Metering(self.core.ledger, storage.usage, self._adapter_pool, reactor, storage.now)
 
     def _core(self, config: Config) -> Core:
@@ -164,6 +170,7 @@ class Bridge:
         await self.metering.start()
         await self.alerting.start(await self._adapter_pool.run(alert_settings, self.config))
         self.issuers.start()
+        await self.copies.take(self.config)
         tls = conversion.server_tls(self.config)
         self.systems = {name: self._system(self.config, name, tls) for name in self.config.systems}
         for name in self.systems:
@@ -195,6 +202,7 @@ class Bridge:
         await self.alerting.stop()
         await self._recording_pool.stop(grace=2.0)  # before the log, which hears of the end of each
         await self.translation.stop()
+        await self.copies.stop()
         for pool in (self._overview_pool, self.pool, self._vault_pool, self._adapter_pool, self._alert_pool):
             await pool.stop(grace=2.0)
 
@@ -385,6 +393,7 @@ class Bridge:
         except OSError as error:
             self.log.critical("an address that changed its system cannot be opened again: {cause}", cause=str(error))
         await self.take_registry()
+        await self.copies.take(new)
         return changes
 
     async def _declare_recorded(self, new: Config) -> str:
@@ -426,6 +435,7 @@ class Bridge:
         return core.live.cut(refused, Reason.SESSION_REVOKED, "")
 
     def _review(self) -> None:
+        self.copies.review()
         now = self.core.now()
         for session in self.core.live:
             session.review(now)

@@ -40,6 +40,8 @@ class Health(Resource):
             found.append("starting or stopping")
         if self._bridge.translation.unavailable:
             found.append(f"translation log: {self._bridge.translation.unavailable}")
+        if self._bridge.copies.withheld:
+            found.append(self._bridge.copies.withheld)
         for name, state in self._bridge.issuers.state().items():
             if not state["ready"]:
                 found.append(f"issuer {name}: no usable keys")

@@ -86,6 +86,15 @@ class LiveBridge:
     def trust(self, system: str, host: str) -> list[dict[str, str]]:
         return self._wait(lambda: _trust(self._bridge, system, host))
 
+    def sinks(self) -> dict[str, dict[str, Any]]:
+        return self._ask(self._bridge.copies.sinks.rows)
+
+    def resend(self, sink: str, first: int) -> None:
+        try:
+            self._wait(lambda: self._bridge.copies.sinks.resend(sink, first))
+        except (BridgeError, StorageError, OSError) as failure:
+            raise CommandFailed(str(failure), status=409) from None
+
     def secret_changed(self, reference: str) -> None:
         bridge = self._bridge
 
@@ -142,6 +151,7 @@ def status(bridge: Bridge) -> dict[str, Any]:
             for name, system in bridge.systems.items()
         },
         "issuers": bridge.issuers.state(),
+        "sinks": bridge.copies.sinks.rows(),
         "open_circuits": {f"{system}/{account}": int(left) for (system, account), left in circuits.items()},
     }
 

@@ -49,3 +49,20 @@ class BridgeCollector:
             if state["age"] is not None:
                 ages.add_metric([name], state["age"])
         yield ages
+        yield from self._sinks()
+
+    def _sinks(self) -> Iterator[Metric]:
+        gauges = {
+            "delivered": GaugeMetricFamily("idbridge_sink_delivered_seq", "Last event delivered", labels=["sink"]),
+            "behind": GaugeMetricFamily("idbridge_sink_behind", "Events not delivered yet", labels=["sink"]),
+            "oldest_seconds": GaugeMetricFamily("idbridge_sink_oldest_seconds", "Age of the oldest", labels=["sink"]),
+        }
+        failing = GaugeMetricFamily("idbridge_sink_failing", "1 while it does not take events", labels=["sink"])
+        failures = CounterMetricFamily("idbridge_sink_failures", "Attempts that failed", labels=["sink"])
+        for sink in self._bridge.copies.sinks:
+            row = sink.row()
+            for name, gauge in gauges.items():
+                gauge.add_metric([sink.name], row[name])
+            failing.add_metric([sink.name], 1 if sink.failing_since else 0)
+            failures.add_metric([sink.name], sink.failures)
+        yield from (*gauges.values(), failing, failures)

@@ -22,7 +22,7 @@ from bridge.storage.errors import (
     StorageUnreachable,
     storage_errors,
 )
-from bridge.storage.private_file import create_private
+from bridge.storage.private_file import create_private, replace_private
 from bridge.storage.schema import head, upgrade, version
 from bridge.storage.signing_key import KeyRefused, load_key, load_or_create_key
 from bridge.storage.threads import PoolFull, PoolStopped, ThreadPool
@@ -45,6 +45,7 @@ __all__ = [
     "load_or_create_key",
     "open_engine",
     "reading",
+    "replace_private",
     "storage_errors",
     "upgrade",
     "version",

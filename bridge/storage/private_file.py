@@ -1,4 +1,4 @@
-"""A new file that is whole or not there, and that nobody else can read: for keys."""
+"""A file that is whole or not there, and that nobody else can read: for keys, and for what must survive a crash."""
 
 from __future__ import annotations
 
@@ -13,6 +13,28 @@ def create_private(path: Path, content: bytes) -> None:
 
     Durable on return. A file that is there already is left as it is. Raises OSError.
     """
+    draft = _draft(path, content)
+    try:
+        with suppress(FileExistsError):
+            os.link(draft, path, follow_symlinks=False)
+    finally:
+        os.unlink(draft)
+    _sync_folder(path)  # what is made with the key may survive a crash; so must the key
+
+
+def replace_private(path: Path, content: bytes) -> None:
+    """The same, but the new file takes the place of one that is there."""
+    draft = _draft(path, content)
+    try:
+        os.rename(draft, path)
+    except OSError:
+        os.unlink(draft)
+        raise
+    _sync_folder(path)
+
+
+def _draft(path: Path, content: bytes) -> Path:
+    """A file beside ``path`` with the content, on the disk."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -20,12 +42,15 @@ def create_private(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        with suppress(FileExistsError):
-            os.link(draft, path, follow_symlinks=False)
-    finally:
+    except OSError:
         os.unlink(draft)
+        raise
+    return draft
+
+
+def _sync_folder(path: Path) -> None:
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(directory)  # what is made with the key may survive a crash; so must the key
+        os.fsync(directory)
     finally:
         os.close(directory)

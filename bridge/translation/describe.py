@@ -18,6 +18,7 @@ from bridge.translation.vocabulary import (
     KEY_CHANGE,
     LOG_READ,
     LOG_RECOVERED,
+    LOG_SINK,
     LOG_START,
     LOG_STOP,
     LOG_VERIFY,
@@ -169,6 +170,14 @@ def _log(text: str) -> Callable[[Fields], str]:
     return lambda body: f"{text}{_why(body)}"
 
 
+def _sink(body: Fields) -> str:
+    detail = _part(body, "detail")
+    how = "works again" if body.get("outcome") == SUCCESS else "fails"
+    first = detail.get("first")
+    told = f"is to send everything from event {first} on" if first else how
+    return f"The sink {detail.get('sink', 'of no name')} {told}{_why(body)}"
+
+
 def _alarm(body: Fields) -> str:
     legacy = _part(body, "legacy")
     place = f" on {_where(body)} in the session of {_who(body)}" if legacy else ""
@@ -200,6 +209,7 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     LOG_STOP: _log("The log was closed in order"),
     LOG_RECOVERED: _log("The log can be written again"),
     LOG_VERIFY: _verified,
+    LOG_SINK: _sink,
     ALARM: _alarm,
     ALERT: _alert,
     **dict.fromkeys(_SUBJECTS, _changed),

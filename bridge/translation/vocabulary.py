@@ -33,6 +33,7 @@ LOG_START = "log.start"
 LOG_STOP = "log.stop"
 LOG_RECOVERED = "log.recovered"
 LOG_VERIFY = "log.verify"
+LOG_SINK = "log.sink"
 ALARM = "alarm"
 ALERT = "alert"
 
@@ -58,6 +59,7 @@ TYPES = {
     LOG_STOP: "the log was closed in order",
     LOG_RECOVERED: "the log could not be written for a while and can again",
     LOG_VERIFY: "somebody looked whether the log is what it was",
+    LOG_SINK: "a sink has failed for a while, works again, or is to send events again",
     ALARM: "something that should not happen",
     ALERT: "somebody was, or could not be, told of something",
 }
@@ -94,6 +96,8 @@ WOULD_DENY = "would-deny"
 SESSION_ENDED = "session-ended"
 UNRECORDABLE = "unrecordable"
 TREE_DAMAGED = "tree-damaged"
+SINK_FAILING = "sink-failing"
+SINK_REQUIRED = "sink-required"
 REASONS = {
     OK: "nothing to say",
     BRIDGE_STOPPED: "the bridge ended (crash, kill, power) before the end was known; written at its next start",
@@ -103,6 +107,8 @@ REASONS = {
     SESSION_ENDED: "the session ended before the end of the operation was known",
     UNRECORDABLE: "a defect of the bridge: an event could not be put into text, and this one stands in its place",
     TREE_DAMAGED: "the log no longer agrees with its last checkpoint; nothing is signed until it does",
+    SINK_FAILING: "a sink does not take events; they are kept and sent when it does",
+    SINK_REQUIRED: "a required sink is too far behind; nobody is admitted until it has caught up",
 }
 
 _REASON = re.compile(r"[a-z0-9][a-z0-9._:+-]{0,63}")

@@ -46,6 +46,8 @@ COMMANDS: dict[str, Command] = {
     "log.played": log.played,
     "log.proved": log.proved,
     "log.verified": log.verified,
+    "log.sinks": log.sinks,
+    "log.resend": log.resend,
     "session.list": sessions.list_all,
     "session.show": sessions.show,
     "session.end": sessions.end,

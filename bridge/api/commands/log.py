@@ -13,7 +13,15 @@ from bridge.translation.describe import describe
 from bridge.translation.query import Query, QueryError, equals, merged, parse
 from bridge.translation.reading import MAX_SESSION_EVENTS, Answer, Filters, LoggedEvent
 from bridge.translation.record import Event
-from bridge.translation.vocabulary import ALARM, FAILURE, LOG_VERIFY, SESSION_RECORDING, SUCCESS, TREE_DAMAGED
+from bridge.translation.vocabulary import (
+    ALARM,
+    FAILURE,
+    LOG_SINK,
+    LOG_VERIFY,
+    SESSION_RECORDING,
+    SUCCESS,
+    TREE_DAMAGED,
+)
 
 MAX_EVENTS = 10_000
 """Events in one answer; more is what ``log export`` is for."""
@@ -156,6 +164,24 @@ def verified(services: Services, actor: Actor, size: int, root: str, finding: st
         alarm = {"detail": facts.detail_section(text=finding)}
         services.write(Event(ALARM, outcome=FAILURE, reason=TREE_DAMAGED, sections=alarm), done=True)
     return {"recorded": True}
+
+
+def sinks(services: Services, actor: Actor) -> list[dict[str, Any]]:
+    """How far each sink is, and what is wrong with it."""
+    return [{"sink": name, **row} for name, row in services.running().sinks().items()]
+
+
+def resend(services: Services, actor: Actor, sink: str, first: int) -> dict[str, Any]:
+    """Makes a sink go on with event ``first``: sends again what it lost, or skips what it cannot take. Recorded."""
+    row = services.running().sinks().get(sink)
+    if row is None:
+        raise CommandFailed(f"no sink {sink} is configured", status=404, field="sink")
+    if first < 1:
+        raise CommandFailed("the first event has number 1", field="first")
+    detail = facts.detail_section(sink=sink, first=first, delivered=row["delivered"])
+    services.write(Event(LOG_SINK, sections={"actor": actor.section(), "detail": detail}))
+    services.running().resend(sink, first)
+    return {"sink": sink, "first": first, "delivered": row["delivered"]}
 
 
 def _told(event: LoggedEvent) -> dict[str, Any]:

@@ -65,6 +65,12 @@ class CountingLive:
     def reconcile(self, system: str, account: str) -> list[dict[str, str | int]]:
         return [{"state": "foreign", "port": 1}]
 
+    def sinks(self) -> dict[str, dict[str, Any]]:
+        return {"siem": {"state": "ok", "delivered": 7}}
+
+    def resend(self, sink: str, first: int) -> None:
+        self.asked.append(("resend", sink, first))
+
     def trust(self, system: str, host: str) -> list[dict[str, str]]:
         return [
             {"type": "ssh-ed25519", "fingerprint": "SHA256:x", "line": "h ssh-ed25519 x", "file": "", "state": "new"}

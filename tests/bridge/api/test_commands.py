@@ -50,6 +50,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "log.played": {"session": "ses_1"},
     "log.proved": {"what": "ses_1"},
     "log.verified": {"size": 7, "root": "00ff", "finding": "event 3: missing"},
+    "log.sinks": {},
+    "log.resend": {"sink": "siem", "first": 5},
     "session.list": {},
     "session.show": {"session": "ses_1"},
     "session.end": {"session": "ses_1"},
@@ -335,3 +337,14 @@ def test_costs_are_summed_by_month(filled: Any) -> None:
     assert [row["agent"] for row in by_agent] == ["a", "b"]
     assert failure(filled, "quota.costs", {"since": "November"}).field == "since"
     assert failure(filled, "quota.costs", {"by": "month"}).field == "by"
+
+
+def test_sending_again_is_recorded_before_it_is_done(office: Any) -> None:
+    answer = call(office.services, ANNA, "log.resend", {"sink": "siem", "first": 5})
+    assert answer == {"sink": "siem", "first": 5, "delivered": 7}
+    event = office.events()[-1]
+    assert (event["type"], event["actor"]["id"], event["detail"]) == (
+        "log.sink", ANNA.id, {"delivered": 7, "first": 5, "sink": "siem"})  # fmt: skip
+    assert failure(office, "log.resend", {"sink": "nowhere", "first": 5}).status == 404
+    assert failure(office, "log.resend", {"sink": "siem", "first": 0}).field == "first"
+    assert office.live.asked == [("resend", "siem", 5)]

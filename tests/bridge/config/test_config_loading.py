@@ -303,6 +303,9 @@ def test_the_example_loads_without_a_problem(tmp_path: Path) -> None:
         "service-account-token",
         "desk-ca.crt",
         "mail-ca.crt",
+        "siem-ca.crt",
+        "siem-client.crt",
+        "siem-client.key",
     ):
         (tmp_path / name).touch()
     assert lines(tmp_path, text) == []
