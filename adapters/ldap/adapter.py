@@ -56,7 +56,7 @@ class LDAPAdapter:
         return await discovering.discover(admission, system, self._clock)
 
     async def observe(self, admission: Admission, system: SystemFacts) -> list[LegacySession]:
-        return await observing.observe(admission, system, self._clock)
+        return await observing.observe(admission, system, self._clock, self._learning.deferring)
 
 
 ADAPTER = LDAPAdapter

@@ -77,4 +77,7 @@ class Options(BaseModel):
     pass_references: bool = Field(
         default=False, description="Pass search references to managed hosts on, rewritten; else they are left out."
     )
+    stats_log: str = Field(
+        default="", description="OpenLDAP's stats log, for reconcile where the account may not read cn=Monitor."
+    )
     keep_hosts: bool = Field(default=False, description="Show the directory's own host names in the rootDSE.")

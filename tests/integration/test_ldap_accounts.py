@@ -151,6 +151,26 @@ def test_a_session_past_the_bridge_is_found_on_openldap(slapd: Slapd, place: Pla
         assert running.stop() == 0
 
 
+def test_the_stats_log_tells_where_the_monitor_is_hidden(slapd: Slapd, place: Place, authority: Authority) -> None:
+    """``svc_writer`` may not read cn=Monitor."""
+    systems = {"directory": system(slapd, "svc_writer", stats_log=str(slapd.log))}
+    grants = [grant("writer", "directory", "svc_writer", *ALL)]
+    running = Bridge(place, authority, "accounts-logged", document(systems, grants), environment(slapd))
+    running.start()
+    try:
+        running.agent("writer-1", "writer")
+        token = running.token("writer-1")
+        with (
+            client(running.ports["directory"], authority.ca, "agent", token),
+            slapd.login(slapd.dn("svc_writer"), slapd.passwords["svc_writer"]) as past,
+        ):
+            rows = {row["port"]: row for row in running.call("reconcile", system="directory", account="svc_writer")}
+            assert rows.pop(past.socket.getsockname()[1])["state"] == "same-host"
+            assert [(row["state"], row["agent"]) for row in rows.values()] == [("matched", "writer-1")]
+    finally:
+        assert running.stop() == 0
+
+
 def test_a_directory_that_lists_no_sessions_says_so(
     ds389: Directory, samba: Directory, place: Place, authority: Authority
 ) -> None:

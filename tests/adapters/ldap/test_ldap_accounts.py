@@ -12,6 +12,7 @@ from adapters.ldap.discovering import NEVER_EXPIRES, reason, row, state
 from adapters.ldap.doctor import contexts, kind, password, verdict
 from adapters.ldap.observing import session
 from adapters.ldap.questions import Entry, any_of, begins, has_bits
+from adapters.ldap.stats_log import open_sessions
 from bridge.adapter import LegacySession
 
 
@@ -122,3 +123,49 @@ def test_what_software_it_is_and_where_to_look() -> None:
     assert (kind(openldap), contexts(openldap)) == ("OpenLDAP", ["dc=a", "dc=b"])
     assert (kind(windows), contexts(windows)) == ("Active Directory", ["dc=a"])
     assert kind(entry(vendorName="389 Project", vendorVersion="2.3")) == "389 Project 2.3"
+
+
+LOG = """\
+6b075f00.00000000 0x7fbc slapd starting
+6b075f07.1d515782 0x7fbc conn=1000 fd=14 ACCEPT from IP=192.0.2.7:4711 (IP=192.0.2.1:636)
+6b075f07.1d515782 0x7fbc conn=1000 op=0 BIND dn="cn=svc,dc=example" method=128
+6b075f07.1d63ed43 0x7fbc conn=1000 op=0 BIND dn="cn=svc,dc=example" mech=SIMPLE bind_ssf=0 ssf=256
+Nov 25 22:00:00 host slapd[7]: conn=1001 fd=15 ACCEPT from IP=[2001:db8::1]:5000 (IP=[2001:db8::2]:636)
+Nov 25 22:00:00 host slapd[7]: conn=1001 op=0 [IP=10.0.0.1 NAME=x USERNAME=y] BIND dn="CN=svc, dc=Example" mech=SIMPLE
+conn=1002 fd=16 ACCEPT from IP=192.0.2.8:1 (IP=192.0.2.1:636)
+conn=1002 op=0 BIND dn="cn=svc,dc=example" method=128
+conn=1002 op=0 RESULT tag=97 err=49 text=
+conn=1003 fd=17 ACCEPT from IP=192.0.2.8:2 (IP=192.0.2.1:636)
+conn=1003 op=0 BIND dn="cn=other,dc=example" mech=SIMPLE
+conn=1004 fd=18 ACCEPT from PATH=/run/ldapi (PATH=/run/ldapi)
+conn=1004 op=0 BIND dn="cn=svc,dc=example" mech=SIMPLE
+"""
+
+
+def test_open_sessions_by_the_stats_log() -> None:
+    def ports(*more: str) -> list[int]:
+        return [one.port for one in open_sessions([*LOG.splitlines(), *more], "cn=svc,dc=example")]
+
+    first, second, local = open_sessions(LOG.splitlines(), "cn=svc,dc=example")
+    assert first == LegacySession("192.0.2.7", 4711, 1000, float(0x6B075F07))
+    assert second == LegacySession("2001:db8::1", 5000, 1001)
+    assert local == LegacySession("", 0, 1004)
+    assert ports("conn=1000 fd=14 closed") == [5000, 0]
+    assert ports('conn=1000 op=4 BIND dn="" method=128') == [5000, 0], "anonymous from now on"
+    assert ports("6b075f00.00000000 0x7fbc slapd starting") == []
+    assert ports("conn=9 op=1 SRCH base=x filter=(cn=slapd)", "nothing", 'conn=1003 op=1 SRCH base=" BIND dn="') == [
+        4711, 5000, 0,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'conn=1000 op=2 SRCH base="conn=1000 fd=14 closed" scope=2',
+        'conn=1000 op=2 SRCH filter="(cn=slapd starting)"',
+        'conn=1000 op=2 [IP=x NAME=] BIND dn="" method=128] SRCH base="" scope=0',
+        "conn=1000 op=2 [IP=x NAME=closed] closed",
+    ],
+)
+def test_a_session_cannot_hide_from_the_stats_log_by_its_own_words(words: str) -> None:
+    assert 4711 in [one.port for one in open_sessions([*LOG.splitlines(), words], "cn=svc,dc=example")]
