@@ -45,8 +45,8 @@ class Session:
         try:
             for start in range(0, len(data), size):
                 out += b"".join(self.answers.receive(data[start : start + size]))
-        except PeerFault as fault:
-            return str(fault)
+        except PeerFault:
+            return "the server's fault"
         answers = self.answers
         return out, self.heard, self.ended, answers.idle, answers.inside, answers.sequence, answers.fatal
 
