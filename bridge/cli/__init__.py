@@ -23,6 +23,7 @@ from bridge.cli import (
     secrets,
     sessions,
     tokens,
+    witnessing,
 )
 
 
@@ -55,6 +56,7 @@ for command in (
     quotas.quota,
     alerts.alert,
     log.log,
+    witnessing.witness,
     legacy.account,
     legacy.reconcile,
     legacy.ssh,

@@ -66,6 +66,9 @@ def status(config: Path, as_json: bool) -> None:
     if answer["sinks"]:
         sinks = [showing.sink({"sink": name, **row}) for name, row in answer["sinks"].items()]
         showing.table(sinks, showing.SINK_COLUMNS, empty="")
+    for name, sink in answer["attestations"].items():
+        words = f"has none since: {sink['failure']}" if sink["failure"] else f"has the checkpoint of {sink['size']}"
+        showing.say(f"the log's checkpoints: {name} {words}")
     for name, left in answer["open_circuits"].items():
         click.echo(f"not tried for {left} s more, because the static login was refused: {name}")
 

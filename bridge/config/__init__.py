@@ -19,7 +19,7 @@ from bridge.config.locating import admin_socket
 from bridge.config.problem import ConfigErrors, Problem
 from bridge.config.quotas import Price, Quota
 from bridge.config.schema import schema
-from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits
+from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits, Log
 from bridge.config.sinks import FileSink, Sink, SyslogSink, WebhookSink
 from bridge.config.systems import Account, System, Upstream
 from bridge.config.vaults import Vault
@@ -40,6 +40,7 @@ __all__ = [
     "Issuer",
     "Keys",
     "Limits",
+    "Log",
     "Owner",
     "Price",
     "Problem",

@@ -20,7 +20,7 @@ from bridge.config.grants import Grant
 from bridge.config.identities import Agent, Issuer, Owner, Role
 from bridge.config.problem import Problem
 from bridge.config.quotas import Quota
-from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits, Section
+from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits, Log, Section
 from bridge.config.sinks import Sink
 from bridge.config.systems import System
 from bridge.config.tree import Mapping as MappingNode
@@ -31,7 +31,15 @@ from bridge.config.vaults import Vault
 Adapters = Mapping[str, Adapter | type[Adapter]]
 
 SINGLE: Mapping[str, type[Section]] = MappingProxyType(
-    {"bridge": Bridge, "admin": Admin, "tls": TLS, "limits": Limits, "credentials": Credentials, "alerts": Alerts}
+    {
+        "bridge": Bridge,
+        "admin": Admin,
+        "tls": TLS,
+        "limits": Limits,
+        "credentials": Credentials,
+        "log": Log,
+        "alerts": Alerts,
+    }
 )
 NAMED: Mapping[str, type[Section]] = MappingProxyType(
     {
@@ -74,6 +82,7 @@ class Build:
         self.limits = self._single("limits", Limits) or Limits()
         self.credentials = self._single("credentials", Credentials) or Credentials()
         self.alerts = self._single("alerts", Alerts) or Alerts()
+        self.log = self._single("log", Log) or Log()
         self.issuers = self._issuers()
         self.owners = self._named("owners", Owner)
         self.agents = self._agents()

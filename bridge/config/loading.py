@@ -34,7 +34,7 @@ from bridge.config.grants import Grant
 from bridge.config.identities import Agent, Issuer, Owner, Role
 from bridge.config.problem import ConfigErrors, Problem
 from bridge.config.quotas import Quota
-from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits
+from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits, Log
 from bridge.config.sinks import Sink
 from bridge.config.systems import System
 from bridge.config.vaults import Vault
@@ -52,6 +52,7 @@ class Config:
     tls: TLS | None
     limits: Limits
     credentials: Credentials
+    log: Log
     issuers: Mapping[str, Issuer]
     owners: Mapping[str, Owner]
     agents: Mapping[str, Agent]
@@ -69,6 +70,11 @@ class Config:
     @property
     def admin_socket(self) -> Path:
         return self.bridge.state / self.admin.socket
+
+    @property
+    def log_origin(self) -> str:
+        """What the log is called in its checkpoints."""
+        return self.log.origin or f"idbridge/{self.bridge.name}"
 
     def redacted(self) -> dict[str, Any]:
         """The content as plain dicts, lists, text and numbers, for logs. Secrets are in it as references only."""
@@ -104,7 +110,7 @@ def load(path: str | PathLike[str], adapters: Adapters, *, now: float | None = N
 def _config(build: Build, bridge: Bridge, path: Path, warnings: tuple[Problem, ...]) -> Config:
     def config(digest: str) -> Config:
         return Config(
-            bridge, build.admin, build.tls, build.limits, build.credentials, build.issuers, build.owners,
+            bridge, build.admin, build.tls, build.limits, build.credentials, build.log, build.issuers, build.owners,
             build.agents, build.roles, build.vaults, build.systems, build.grants, build.quotas, build.alerts,
             build.sinks, path, digest, warnings,
         )  # fmt: skip

@@ -1,13 +1,28 @@
-"""The sections that say how the bridge itself runs: ``bridge``, ``admin``, ``tls``, ``limits``, ``credentials``."""
+"""The sections that say how the bridge itself runs: ``bridge``, ``admin``, ``tls``, ``limits``, ``log`` …"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from bridge.config.values import Count, Duration, FileName, Flag, Listen, Name, Size, Text, bounded, within
+from bridge.config.values import (
+    Count,
+    Duration,
+    FileName,
+    Flag,
+    Frozen,
+    HttpsURL,
+    Listen,
+    Name,
+    Size,
+    Text,
+    WitnessKey,
+    bounded,
+    within,
+)
 
 LONGEST_LIFETIME = "15m"  # a credential is short-lived, or it is a password; issuers with longer ones: lifetime: clamp
 LONGEST_LEEWAY = "60s"
@@ -86,3 +101,33 @@ class Credentials(Section):
     leeway: Annotated[Duration, bounded("0s", LONGEST_LEEWAY)] = 30.0
     max_token: Annotated[Size, within(1024, 16 * 1024)] = 8 * 1024
     replay: Literal["bind", "once", "off"] = "bind"
+
+
+class LogWitness(Section):
+    """``key`` is the witness's own, as `idbridge witness` prints it; ``ca`` that of its web server."""
+
+    url: HttpsURL
+    key: WitnessKey
+    ca: FileName | None = None
+
+
+class Timestamps(Section):
+    """RFC 3161. ``ca`` are the authorities that time stamps must lead to; ``tls_ca`` those of its web server."""
+
+    url: HttpsURL
+    ca: FileName
+    tls_ca: FileName | None = None
+    every: Annotated[Duration, bounded("10s", "30d")] = 3600.0
+
+
+class Log(Section):
+    """Who else keeps the log's checkpoints. ``origin`` names the log for good; default: idbridge/<bridge.name>.
+
+    ``copies`` is a folder on media that keep what was written once. ``late``: when missing attestations are an alarm.
+    """
+
+    origin: Annotated[str, StringConstraints(pattern=r"^[^\s+]{1,253}$")] | None = None
+    witnesses: Frozen[LogWitness] = Field(default_factory=lambda: MappingProxyType({}))
+    timestamps: Timestamps | None = None
+    copies: FileName | None = None
+    late: Annotated[Duration, bounded("1m", "30d")] = 3600.0

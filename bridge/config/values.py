@@ -22,6 +22,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConst
 from pydantic_core import PydanticCustomError
 
 from bridge.adapter import Address
+from bridge.translation.note import COSIGNATURE, NoteRefused, VerifierKey
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -203,6 +204,16 @@ def ed25519_key(value: Any) -> str:
     raise wrong("public_key", "is not an Ed25519 public key", "32 bytes in base64url (43 characters)")
 
 
+def witness_key(value: Any) -> str:
+    """A verifier key of c2sp.org/tlog-cosignature, as text."""
+    try:
+        if isinstance(value, str) and VerifierKey.parse(value).kind == COSIGNATURE:
+            return value
+    except NoteRefused:
+        pass
+    raise wrong("witness_key", "is not the key of a witness", "NAME+KEYID+KEY as `idbridge witness` prints it")
+
+
 def clock(value: Any) -> str:
     if isinstance(value, str) and _CLOCK.fullmatch(value):
         return value
@@ -299,6 +310,7 @@ HostPattern = Annotated[str, BeforeValidator(host_pattern), _text("^[A-Za-z0-9_.
 MailAddress = Annotated[str, BeforeValidator(mail_address), _text("^[^@ ]+@[^@ ]+$")]
 HttpsURL = Annotated[str, BeforeValidator(https_url), _text("^https?://.+$")]
 PublicKey = Annotated[str, BeforeValidator(ed25519_key), _text("^[A-Za-z0-9_-]{43}$")]
+WitnessKey = Annotated[str, BeforeValidator(witness_key), _text(r"^[^\s+]+\+[0-9a-f]{8}\+[A-Za-z0-9+/=]+$")]
 Clock = Annotated[str, BeforeValidator(clock), _text("^([01][0-9]|2[0-3]):[0-5][0-9]$")]
 Days = Annotated[
     tuple[str, ...],

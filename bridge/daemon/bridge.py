@@ -23,6 +23,7 @@ from bridge.config import Config, difference, load
 from bridge.daemon import conversion
 from bridge.daemon.alert_settings import settings as alert_settings
 from bridge.daemon.alerting import Alerting
+from bridge.daemon.attesting import Attesting
 from bridge.daemon.delivering import Copies
 from bridge.daemon.issuers import Issuers
 from bridge.daemon.metering import Metering
@@ -82,11 +83,13 @@ class Bridge:
         self._vaults = Vaults(vaults, self._vault_pool, reactor)
         self._vaults.remote = remote_vaults(config, reactor, self._vaults)
         self._adapter_pool = ThreadPool("adapters", ADAPTER_THREADS, reactor)
+        self._attest_pool = ThreadPool("attestations", 1, reactor)
         self._recording_pool = ThreadPool("recordings", 1, reactor)  # one thread: frames stay in order
         self._recordings = recordings(config, self._recording_pool, reactor)
         self.translation = SQLLog(
             storage.log_engine, reactor, config.bridge.name, storage.checkpoints, node=_node(), version=__version__
         )
+        self.attesting = Attesting(reactor, storage.log_engine, self._attest_pool, self.translation.keep)
         self.issuers = Issuers(reactor, self._keys_changed)
         self._adapter_types = find_adapters()
         self._adapters: dict[str, Adapter] = {}
@@ -154,6 +157,7 @@ class Bridge:
 
         Raises OSError, TLSMisconfigured, LogUnavailable.
         """
+        self.attesting.take(self.attesting.prepare(self.config.log))
         await self.translation.start()
         self.translation.on_failure(self._log_failed)
         self.translation.on_recovered(self._log_recovered)
@@ -177,6 +181,7 @@ class Bridge:
             self._start_adapter(name)
         self.listeners = self._opened(self.config)
         self._reviewing.start(REVIEW_INTERVAL, now=False).addErrback(self._review_failed)
+        self.attesting.start()
         self._reconciling.start(RECONCILE_INTERVAL, now=False).addErrback(self._reconcile_failed)
         self._summing_up.start(OVERVIEW_INTERVAL, now=False)
         self.ready = True
@@ -203,7 +208,15 @@ class Bridge:
         await self._recording_pool.stop(grace=2.0)  # before the log, which hears of the end of each
         await self.translation.stop()
         await self.copies.stop()
-        for pool in (self._overview_pool, self.pool, self._vault_pool, self._adapter_pool, self._alert_pool):
+        await self.attesting.stop()
+        for pool in (
+            self._attest_pool,
+            self._overview_pool,
+            self.pool,
+            self._vault_pool,
+            self._adapter_pool,
+            self._alert_pool,
+        ):
             await pool.stop(grace=2.0)
 
     async def _drain(self, seconds: float) -> None:
@@ -351,6 +364,8 @@ class Bridge:
         new = await self._adapter_pool.run(load, self.config.path, self._adapter_types)
         if (new.bridge.name, new.bridge.state) != (self.config.bridge.name, self.config.bridge.state):
             raise RestartNeeded("bridge.name and bridge.state change only with a restart")
+        if new.log_origin != self.config.log_origin:
+            raise RestartNeeded("log.origin changes only with a new log: its checkpoints have the old one")
         changes = difference(self.config, new)
         alerts = await self._adapter_pool.run(alert_settings, new)
         tls = conversion.server_tls(new)
@@ -360,6 +375,7 @@ class Bridge:
         certificates = self.issuers.certificates(new)
         ssh = self.issuers.ssh(new, lambda: self.core.directory)
         remote = remote_vaults(new, self.reactor, self._vaults)
+        attesting = self.attesting.prepare(new.log)
         opened = self._opened(new)
         try:
             request = await self._declare_recorded(new)
@@ -384,6 +400,7 @@ class Bridge:
         self._vaults.remote = remote
         self._recordings.limit = new.limits.recording
         core.replay.mode = new.credentials.replay
+        self.attesting.take(attesting)
         self.issuers.take(sources)
         self.issuers.start()
         self.listeners.update(opened)

@@ -137,6 +137,7 @@ def status(bridge: Bridge) -> dict[str, Any]:
         "ready": bridge.ready,
         "log": bridge.translation.unavailable or "ok",
         "log_pending": bridge.translation.pending(),
+        "attestations": bridge.attesting.state(),
         "config": str(bridge.config.path),
         "digest": bridge.config.digest,
         "agents": len(core.directory),

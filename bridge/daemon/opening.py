@@ -32,7 +32,7 @@ from bridge.policy import Ledger, Policy, document
 from bridge.storage import StorageError, ThreadPool, open_engine, upgrade, writing
 from bridge.translation import facts
 from bridge.translation.appending import in_thread_append
-from bridge.translation.checkpoints import Checkpoints, load_signer, origin_of
+from bridge.translation.checkpoints import Checkpoints, load_signer
 from bridge.translation.log import LogUnavailable
 from bridge.translation.note import VerifierKey
 from bridge.translation.overview import Overview
@@ -129,7 +129,7 @@ def open_storage(config: Config) -> Storage:
         store=Store(registry_engine, state / "store.key", time.time),
         usage=UsageStore(registry_engine),
         issuer=BuiltinIssuer.load_or_create(state / "issuer.key", config.bridge.name),
-        checkpoints=Checkpoints(load_signer(state, log_engine, origin_of(config.bridge.name))),
+        checkpoints=Checkpoints(load_signer(state, log_engine, config.log_origin)),
         registry_engine=registry_engine,
         log_engine=log_engine,
         reading_engine=reading_engine,
@@ -205,7 +205,7 @@ def log_evidence(config: Config) -> tuple[Engine, VerifierKey]:
     state = config.bridge.state
     engine = open_engine(state / "translation.db", kind="translation")
     upgrade(engine, "translation")
-    return engine, load_signer(state, engine, origin_of(config.bridge.name)).key
+    return engine, load_signer(state, engine, config.log_origin).key
 
 
 def declared_changes(config: Config, changed: list[Changed]) -> list[Event]:

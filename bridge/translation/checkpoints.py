@@ -134,8 +134,3 @@ def load_signer(state: Path, engine: Engine, origin: str) -> Signer:
     except NoteRefused as problem:
         raise KeyRefused(f"{path}: is not the key (or log.origin is not the name) of the log: {problem}") from None
     return signer
-
-
-def origin_of(name: str) -> str:
-    """What a bridge's log is called when the configuration gives it no other origin."""
-    return f"idbridge/{name}"

@@ -23,20 +23,20 @@ _NODE = "INSERT INTO node (level, position, hash) VALUES (?, ?, ?)"
 
 def extend(connection: Connection, first: int, bodies: Sequence[str]) -> None:
     """Adds the events with sequence numbers from ``first`` on, in the transaction that inserts them."""
-    rows = [(seq, leaf_hash(body.encode())) for seq, body in enumerate(bodies, first)]
-    connection.exec_driver_sql(_LEAF, rows)
-    _complete(connection, STEP, first - 1, first - 1 + len(bodies))
+    leaves = [leaf_hash(body.encode()) for body in bodies]
+    connection.exec_driver_sql(_LEAF, list(enumerate(leaves, first)))
+    _complete(connection, STEP, first - 1, leaves)
 
 
-def _complete(connection: Connection, level: int, before: int, after: int) -> None:
-    """Keeps the hashes of ``level`` whose children became complete when these grew from ``before`` to ``after``."""
-    before, after = before >> STEP, after >> STEP
-    if before == after:
+def _complete(connection: Connection, level: int, before: int, new: list[bytes]) -> None:
+    """Keeps the hashes of ``level`` that become complete by the ``new`` ones below, which follow ``before`` others."""
+    start, end = before >> STEP, (before + len(new)) >> STEP
+    if start == end:
         return
-    tree = StoredTree(connection)
-    rows = [(level, position, tree.perfect(level, position, kept=False)) for position in range(before, after)]
-    connection.exec_driver_sql(_NODE, rows)
-    _complete(connection, level + STEP, before, after)
+    children = StoredTree(connection).stored(level - STEP, start << STEP, before) + new
+    hashes = [root(children[place << STEP : (place + 1) << STEP]) for place in range(end - start)]
+    connection.exec_driver_sql(_NODE, [(level, position, hash) for position, hash in enumerate(hashes, start)])
+    _complete(connection, level + STEP, start, hashes)
 
 
 class TreeDamaged(StorageCorrupt):

@@ -98,6 +98,8 @@ UNRECORDABLE = "unrecordable"
 TREE_DAMAGED = "tree-damaged"
 SINK_FAILING = "sink-failing"
 SINK_REQUIRED = "sink-required"
+WITNESS_REFUSED = "witness-refused"
+WITNESS_LATE = "witness-late"
 REASONS = {
     OK: "nothing to say",
     BRIDGE_STOPPED: "the bridge ended (crash, kill, power) before the end was known; written at its next start",
@@ -109,6 +111,8 @@ REASONS = {
     TREE_DAMAGED: "the log no longer agrees with its last checkpoint; nothing is signed until it does",
     SINK_FAILING: "a sink does not take events; they are kept and sent when it does",
     SINK_REQUIRED: "a required sink is too far behind; nobody is admitted until it has caught up",
+    WITNESS_REFUSED: "a witness says that the log is not what it was",
+    WITNESS_LATE: "a witness, an authority or a folder has had no new checkpoint for too long",
 }
 
 _REASON = re.compile(r"[a-z0-9][a-z0-9._:+-]{0,63}")

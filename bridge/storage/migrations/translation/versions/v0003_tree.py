@@ -3,11 +3,11 @@
 The hashes are computed here, not by the bridge's own code, so that this step stays what it is.
 """
 
+import sys
 from hashlib import sha256
 
 import sqlalchemy as sa
 from alembic import op
-from twisted.logger import Logger
 
 from bridge.storage.errors import StorageCorrupt
 
@@ -62,7 +62,7 @@ def _fill() -> None:
     connection = op.get_bind()
     size: int = connection.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM event").scalar_one()
     if size > SEVERAL:
-        Logger().warn("the log gets its tree, once, over {size} events: about a minute for 5 million", size=size)
+        sys.stderr.write(f"the log gets its tree, once, over {size} events: about a minute for 5 million\n")
     for start in range(0, size, PAGE):
         bodies = connection.exec_driver_sql(
             "SELECT seq, body FROM event WHERE seq > ? AND seq <= ? ORDER BY seq", (start, start + PAGE)
