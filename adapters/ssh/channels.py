@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.ssh.codec import Terminal
 from adapters.ssh.scp import Files
-from bridge.adapter import Admission, Outcome, Permit, Result
+from bridge.adapter import Admission, Outcome, PeerFault, Permit, Result
+
+MOST_UNANSWERED = 256
+"""Requests in one channel: clients send about ten before they wait."""
 
 
 class Answers:
@@ -16,35 +18,33 @@ class Answers:
     answers as well as those that the host does."""
 
     def __init__(self) -> None:
-        self._waiting: deque[bytes | None] = deque()
+        self._waiting: list[bytes | None] = []
 
     def asked_host(self) -> int:
-        """Returns how many answers of the host there are until this one."""
-        self._waiting.append(None)
+        """Returns how many answers of the host there are until this one. Raises PeerFault."""
+        self._waits(None)
         return self._waiting.count(None)
+
+    def _waits(self, own: bytes | None) -> None:
+        if len(self._waiting) >= MOST_UNANSWERED:
+            raise PeerFault("too many requests without an answer")
+        self._waiting.append(own)
 
     def ours(self, payload: bytes) -> list[bytes]:
         """The bridge's own answer: at once, or when the host has given those before it."""
         if not self._waiting:
             return [payload]
-        self._waiting.append(payload)
+        self._waits(payload)
         return []
 
     def from_host(self, payload: bytes) -> list[bytes]:
         """The host's answer and ours that waited behind it; nothing for an answer that nobody waits for."""
-        first = self._waiting.popleft() if self._waiting else b""
-        if first is not None:
-            if first:
-                self._waiting.appendleft(first)
+        if not self._waiting or self._waiting[0] is not None:
             return []
-        given = [payload]
-        while self._waiting:
-            own = self._waiting.popleft()
-            if own is None:
-                self._waiting.appendleft(None)
-                break
-            given.append(own)
-        return given
+        ours = self._waiting[1:]
+        until = ours.index(None) if None in ours else len(ours)
+        self._waiting = ours[until:]
+        return [payload, *(own for own in ours[:until] if own is not None)]
 
     def all(self, own: bytes) -> list[bytes]:
         """Everything that is owed, with ``own`` where the host has not answered."""

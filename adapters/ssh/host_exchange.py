@@ -9,6 +9,7 @@ pinned.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -31,6 +32,9 @@ REKEY_BYTES = 2**30
 REKEY_SECONDS = 3600.0
 HELD_BYTES = 4 * 1024 * 1024  # held back during an exchange; the agent's leg is paused long before
 KEY_BYTES = 64  # derived for each purpose; packets take what they need
+
+_NOBODY_WAITS = threading.Event()
+"""In the place of those that paramiko gives each connection for threads to wait on: there are none."""
 
 Deferring = Callable[..., Awaitable[Any]]
 
@@ -80,6 +84,8 @@ class Engine(Transport):  # type: ignore[misc]
     ) -> None:  # fmt: skip
         self.out, self._sealer, self._opener = Out(), Sealer(), Opener()
         super().__init__(_NoSocket(), packetizer_class=lambda sock: _Packets(self._sealer, self.out))
+        self.clear_to_send = _NOBODY_WAITS
+        self.server_accept_cv = None
         chosen = LEVELS[level]
         self._preferred_kex, self._preferred_ciphers, self._preferred_macs = chosen.kex, chosen.ciphers, chosen.macs
         self._preferred_keys = tuple(name for name in pinned if name.removesuffix(CERTIFICATE) in chosen.host_keys)

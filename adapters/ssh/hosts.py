@@ -34,7 +34,8 @@ class Hosts:
     async def log_in(self, admission: Admission, system: SystemFacts, host: str) -> HostLeg:
         """The host's leg, recorded as established. ``host``: of a fleet, else "". Raises Refused."""
         options: Options = system.options
-        turns = self._turns.setdefault(host, DeferredSemaphore(options.handshakes))
+        name = host or system.host  # one host, whoever asks for it: agents or the doctor
+        turns = self._turns.setdefault(name, DeferredSemaphore(options.handshakes))
         if len(turns.waiting) >= MOST_WAITING:
             raise _refused(admission, Reason.TOO_MANY, "too many logins wait for this host", "")
         await turns.acquire()
@@ -43,7 +44,7 @@ class Hosts:
         finally:
             turns.release()
             if turns.tokens == options.handshakes:
-                self._turns.pop(host, None)
+                self._turns.pop(name, None)
         shown = fingerprint(leg.engine.host_key_blob)
         await admission.established({**leg.facts, "host_key": f"{leg.facts.get('host_key', '')} {shown}".strip()})
         return leg

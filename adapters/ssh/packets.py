@@ -28,6 +28,7 @@ from bridge.adapter import PeerFault
 MAX_PACKET = 256 * 1024
 """RFC 4253 asks for 35,000 bytes; OpenSSH sends up to 32 KiB of data in one and takes 256 KiB."""
 
+GCM_TAG = 16
 SHORTEST = 5  # padding length, and four bytes of padding at least (section 6)
 WRAP = 2**32
 
@@ -74,7 +75,7 @@ class Sealer:
     def __init__(self) -> None:
         self.sequence = 0
         self.sealed = 0  # bytes since the keys were taken
-        self.seal: Callable[[bytes], bytes] = self._plain
+        self.seal: Callable[[bytes], bytes | bytearray] = self._plain
         self._block = 8
 
     def take_keys(self, keys: Keys, *, restart: bool) -> None:
@@ -99,18 +100,21 @@ class Sealer:
             padding += self._block
         length = 1 + len(payload) + padding
         self.sealed += length
-        return length, bytes((padding,)) + payload + os.urandom(padding)
+        return length, b"".join((bytes((padding,)), payload, os.urandom(padding)))
 
     def _plain(self, payload: bytes) -> bytes:
         length, rest = self._padded(payload, 0)
         self._next()
         return length.to_bytes(4, "big") + rest
 
-    def _sealed_gcm(self, payload: bytes) -> bytes:
+    def _sealed_gcm(self, payload: bytes) -> bytearray:
         length, rest = self._padded(payload, 4)
         head = length.to_bytes(4, "big")
         self._next()
-        return head + self._gcm.encrypt(self._nonce(), rest, head)
+        packet = bytearray(4 + length + GCM_TAG)
+        packet[:4] = head
+        self._gcm.encrypt_into(self._nonce(), rest, head, memoryview(packet)[4:])
+        return packet
 
     def _sealed_etm(self, payload: bytes) -> bytes:
         length, rest = self._padded(payload, 4)
@@ -135,7 +139,9 @@ class Opener:
     def __init__(self) -> None:
         self.sequence = 0
         self.opened = 0  # bytes since the keys were taken
-        self._data = bytearray()
+        self._rest = bytearray()  # the beginning of a packet that is not whole yet
+        self._view = memoryview(b"")  # of what is being opened, from ``_at`` on
+        self._at = 0
         self._open: Callable[[], bytes | None] = self._plain
         self._block = 8
         self._length = -1  # of the packet whose first block is decrypted already
@@ -156,35 +162,49 @@ class Opener:
         self._open = self._opened_etm if keys.mac.endswith(ETM) else self._opened_both
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The payloads that are whole now; ``sequence`` counts the one that is given already. Raises PeerFault."""
-        self._data += data
+        """The payloads that are whole now; ``sequence`` counts the one that is given already. Raises PeerFault.
+
+        Packets are opened where they lie: bulk is not copied but for the end of a chunk.
+        """
+        if self._rest:
+            self._rest += data
+        whole = self._rest or data
+        self._view, self._at = memoryview(whole), 0
         while (payload := self._open()) is not None:
             self.sequence = (self.sequence + 1) % WRAP
             yield payload
+        if self._at or whole is data:
+            self._rest = bytearray(self._view[self._at :])
+        self._view = memoryview(b"")
+
+    @property
+    def _left(self) -> int:
+        return len(self._view) - self._at
 
     def _announced(self, clear: int) -> int:
         """The length of the next packet, or -1 while it is not there. ``clear``: see ``Sealer._padded``."""
-        if len(self._data) < 4:
+        at = self._at
+        if self._left < 4:
             return -1
-        return _checked(int.from_bytes(self._data[:4], "big"), self._block, clear)
+        return _checked(int.from_bytes(self._view[at : at + 4], "big"), self._block, clear)
 
-    def _taken(self, count: int) -> bytes:
-        taken = bytes(memoryview(self._data)[:count])
-        del self._data[:count]
+    def _taken(self, count: int) -> memoryview:
+        at = self._at
+        self._at += count
         self.opened += count
-        return taken
+        return self._view[at : self._at]
 
     def _plain(self) -> bytes | None:
         length = self._announced(0)
-        if length < 0 or len(self._data) < 4 + length:
+        if length < 0 or self._left < 4 + length:
             return None
-        return _payload(self._taken(4 + length), 4)
+        return _payload(bytes(self._taken(4 + length)), 4)
 
     def _opened_gcm(self) -> bytes | None:
         length = self._announced(4)
-        if length < 0 or len(self._data) < 20 + length:
+        if length < 0 or self._left < 4 + length + GCM_TAG:
             return None
-        packet = memoryview(self._taken(20 + length))
+        packet = self._taken(4 + length + GCM_TAG)
         try:
             return _payload(self._gcm.decrypt(self._nonce(), packet[4:], packet[:4]), 0)
         except InvalidTag:
@@ -192,20 +212,20 @@ class Opener:
 
     def _opened_etm(self) -> bytes | None:
         length, tag = self._announced(4), self._mac.size
-        if length < 0 or len(self._data) < 4 + length + tag:
+        if length < 0 or self._left < 4 + length + tag:
             return None
-        packet = memoryview(self._taken(4 + length + tag))
+        packet = self._taken(4 + length + tag)
         self._check(packet[: 4 + length], packet[4 + length :])
         return _payload(self._cipher.update(packet[4 : 4 + length]), 0)
 
     def _opened_both(self) -> bytes | None:
         if self._length < 0:
-            if len(self._data) < self._block:
+            if self._left < self._block:
                 return None
             self._first = self._cipher.update(self._taken(self._block))
             self._length = _checked(int.from_bytes(self._first[:4], "big"), self._block, 0)
         rest = 4 + self._length - self._block
-        if len(self._data) < rest + self._mac.size:
+        if self._left < rest + self._mac.size:
             return None
         packet = self._first + self._cipher.update(self._taken(rest))
         self._check(packet, self._taken(self._mac.size))

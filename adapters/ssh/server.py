@@ -232,6 +232,7 @@ class Exchange(SSHServerTransport):
             raise PeerFault("NEWKEYS has no fields")
         self._opener.take_keys(self.nextEncryptions.incoming, restart=self.strict)
         self.nextEncryptions = None
+        self.ourKexInitPayload = self.otherKexInitPayload = b""  # hashed, and not needed again
         self._awaited = KEXINIT
         self.secure = True
         self._keys_since = self.seconds()
@@ -265,7 +266,7 @@ class AgentLeg(WireLeg):
         deadline = Deadline(timeout, self.exchange.seconds, SLOW)
         while not self._pending:
             await self.step(deadline.left)
-        return self._pending.popleft()
+        return self._pending.pop(0)
 
     def disconnect(self, code: int, text: str) -> None:
         """Nothing to who is no SSH client, or was told by Conch already."""

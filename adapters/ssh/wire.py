@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from typing import Protocol
 
@@ -26,11 +25,11 @@ class Goodbye(StreamClosed):
 class Out:
     """Bytes for the peer; ``closing`` once the other library wants the connection closed.
 
-    A key exchange in a thread adds to it while the reactor takes from it: each chunk is taken by itself.
+    A key exchange in a thread adds to it while the reactor takes from it: what is taken is counted first.
     """
 
     def __init__(self) -> None:
-        self.data: deque[bytes] = deque()
+        self.data: list[bytes | bytearray] = []
         self.closing = False
 
     def write(self, data: bytes) -> None:
@@ -41,10 +40,10 @@ class Out:
         self.closing = True
 
     def take(self) -> bytes:
-        taken = []
-        while self.data:
-            taken.append(self.data.popleft())
-        return b"".join(taken)
+        count = len(self.data)
+        taken = b"".join(self.data[:count])
+        del self.data[:count]
+        return taken
 
 
 class Exchange(Protocol):
@@ -79,7 +78,7 @@ class WireLeg:
     def __init__(self, stream: Stream, exchange: Exchange) -> None:
         self.stream = stream
         self.exchange = exchange
-        self._pending: deque[bytes] = deque()
+        self._pending: list[bytes] = []  # never more than one chunk brings
         self._unheld: list[Deferred[None]] = []
         self._busy = True  # until ``run`` reads
 
@@ -95,7 +94,7 @@ class WireLeg:
         """The next message of the login. Raises TimedOut, PeerFault, StreamClosed."""
         while not self._pending:
             await self.step(timeout)
-        return self._pending.popleft()
+        return self._pending.pop(0)
 
     async def step(self, timeout: float) -> None:
         """Takes what comes next; messages of the login wait for ``message``."""
@@ -152,7 +151,7 @@ class WireLeg:
 
         try:
             while self._pending:
-                if (waiting := self._given(take, self._pending.popleft())) is not None:
+                if (waiting := self._given(take, self._pending.pop(0))) is not None:
                     await waiting
             await after()
             self._busy = False

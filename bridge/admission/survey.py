@@ -23,7 +23,7 @@ from bridge.adapter import (
     TLSSettings,
 )
 from bridge.admission.identifiers import new_id
-from bridge.admission.system import Core, System
+from bridge.admission.system import HOST, Core, System
 from bridge.admission.texts import TEXTS
 from bridge.policy import Effect, Grant, Policy
 from bridge.translation import facts
@@ -121,7 +121,8 @@ async def survey(core: Core, system: System, account: str, host: str = "") -> As
     static = system.accounts[account]
     index = IndexKeys(system=system.name, account=account)
     actor = facts.actor_section(kind="bridge", id="doctor")
-    legacy = facts.legacy_section(system=system.name, account=account, upstream=system.upstream)
+    target = {HOST: host} if host else None
+    legacy = facts.legacy_section(system=system.name, account=account, target=target, upstream=system.upstream)
     text, hint = TEXTS[Reason.LOG_UNAVAILABLE]
     try:
         await core.log.record(Event(ACCOUNT_CHECK, sections={"actor": actor, "legacy": legacy}, index=index))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -74,6 +74,10 @@ class System:
         """Whether ``host`` is one of the fleet; "" is the host of a system that is none."""
         hosts = self.facts.hosts
         return any(fnmatchcase(host, pattern) for pattern in hosts) if host else not hosts
+
+    def facts_at(self, host: str) -> SystemFacts:
+        """As if the system were that one host of its fleet: what looks at a host needs no word for fleets."""
+        return replace(self.facts, host=host, hosts=()) if host else self.facts
 
     def circuit(self, account: str, host: str) -> str:
         """What the circuit breaker knows a static login by: on each host of a fleet it is another one."""

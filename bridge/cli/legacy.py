@@ -32,12 +32,13 @@ def discover(config: Path, as_json: bool, system: str, account: str) -> None:
 @command("idbridge reconcile warehouse")
 @click.argument("system")
 @click.option("--account", help="Only this account of the system.")
-def reconcile(config: Path, as_json: bool, system: str, account: str | None) -> None:
+@click.option("--host", default="", help="Which host, where the system is a fleet.")
+def reconcile(config: Path, as_json: bool, system: str, account: str | None, host: str) -> None:
     """Compare the sessions that a legacy SYSTEM lists for its static accounts with those that came through the bridge.
 
     Exit status 1 when one came past it: foreign, or same-host (from the bridge's own host, yet not through it).
     """
-    rows = call(config, "reconcile", {"system": system, "account": account})
+    rows = call(config, "reconcile", {"system": system, "account": account, "host": host})
     if as_json:
         showing.as_json(rows)
     else:

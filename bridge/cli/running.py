@@ -88,15 +88,17 @@ def reload(config: Path, as_json: bool) -> None:
 @command("idbridge doctor warehouse --account svc_reader")
 @click.argument("system")
 @click.option("--account", help="Only this account of the system.")
-def doctor(config: Path, as_json: bool, system: str, account: str | None) -> None:
+@click.option("--host", default="", help="Which host, where the system is a fleet.")
+def doctor(config: Path, as_json: bool, system: str, account: str | None, host: str) -> None:
     """Log in to a legacy SYSTEM as its static accounts and say what they may really do."""
-    rows = call(config, "doctor", {"system": system, "account": account})
+    rows = call(config, "doctor", {"system": system, "account": account, "host": host})
     if as_json:
         showing.as_json(rows)
     else:
         for row in rows:
             detail = f": {row['detail']}" if row["detail"] else ""
-            showing.say(f"{row['account']}: {row['level']}: {row['title']}{detail}")
+            where = f"{row['account']}@{row['host']}" if row["host"] else row["account"]
+            showing.say(f"{where}: {row['level']}: {row['title']}{detail}")
     sys.exit(1 if any(row["level"] == "problem" for row in rows) else 0)
 
 

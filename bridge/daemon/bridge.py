@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -324,13 +325,14 @@ class Bridge:
         """What fails here is told and tried again at the next time."""
         every = {name: one.reconcile for name, one in self.config.systems.items() if one.reconcile and self.ready}
         for name in self.reconciler.due(every):
-            for account in self.systems[name].accounts:
+            for account, host in product(self.systems[name].accounts, self.reconciler.hosts(name)):
                 try:
-                    await self.reconciler.reconcile(name, account)
+                    await self.reconciler.reconcile(name, account, host)
                 except (BridgeError, LogUnavailable) as failure:
                     cause = f"{failure.detail or failure}" if isinstance(failure, Refused) else str(failure)
+                    where = self.systems[name].circuit(account, host)
                     self.log.warn("the sessions of {account} on {system} could not be compared: {cause}",
-                                  account=account, system=name, cause=cause)  # fmt: skip
+                                  account=where, system=name, cause=cause)  # fmt: skip
 
     def _sum_up(self) -> Deferred[None]:
         """Never fails: without the overview, answers take longer and are the same."""

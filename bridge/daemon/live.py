@@ -12,6 +12,7 @@ from bridge import __version__
 from bridge.adapter import BridgeError, Check, Discovering, Reason, Refused, Stream, Trusting
 from bridge.admission.session import Session
 from bridge.admission.survey import granted_targets, survey
+from bridge.admission.system import System
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor
 from bridge.daemon.bridge import Bridge
@@ -68,20 +69,21 @@ class LiveBridge:
         warnings = [str(problem) for problem in self._bridge.config.warnings]
         return {"changes": changes, "digest": self._bridge.config.digest, "warnings": warnings}
 
-    def examine(self, system: str, account: str | None) -> list[dict[str, str]]:
-        return self._wait(lambda: _examine(self._bridge, system, account))
+    def examine(self, system: str, account: str | None, host: str = "") -> list[dict[str, str]]:
+        return self._wait(lambda: _examine(self._bridge, system, account, host))
 
     def discover(self, system: str, account: str) -> list[dict[str, str]]:
         return self._wait(lambda: _discover(self._bridge, system, account))
 
-    def reconcile(self, system: str, account: str) -> list[dict[str, str | int]]:
+    def reconcile(self, system: str, account: str, host: str = "") -> list[dict[str, str | int]]:
+        _check_host(self._bridge.systems[system], host)
         try:
-            findings = self._wait(lambda: self._bridge.reconciler.reconcile(system, account))
+            findings = self._wait(lambda: self._bridge.reconciler.reconcile(system, account, host))
         except Refused as refused:
             raise CommandFailed(f"{account}: {refused.detail or refused.text}", status=502) from None
         except (BridgeError, LogUnavailable) as failure:
             raise CommandFailed(f"{account}: {failure}", status=502) from None
-        return [one.row() for one in findings]
+        return [{"host": host, **one.row()} for one in findings]
 
     def trust(self, system: str, host: str) -> list[dict[str, str]]:
         return self._wait(lambda: _trust(self._bridge, system, host))
@@ -157,20 +159,28 @@ def status(bridge: Bridge) -> dict[str, Any]:
     }
 
 
-async def _examine(bridge: Bridge, system: str, account: str | None) -> list[dict[str, str]]:
+def _check_host(system: System, host: str) -> None:
+    if not system.has_host(host):
+        raise CommandFailed("name a host of the fleet" if system.facts.hosts else "the system is no fleet", status=400)
+
+
+async def _examine(bridge: Bridge, system: str, account: str | None, host: str) -> list[dict[str, str]]:
     found = bridge.systems[system]
+    _check_host(found, host)
     rows = []
     for name in [account] if account else found.accounts:
-        for check in await _checks(bridge, system, name):
-            rows.append({"account": name, "level": check.level, "title": check.title, "detail": check.detail})
+        for check in await _checks(bridge, system, name, host):
+            told = {"level": check.level, "title": check.title, "detail": check.detail}
+            rows.append({"account": name, "host": host, **told})
     return rows
 
 
-async def _checks(bridge: Bridge, system: str, account: str) -> list[Check]:
+async def _checks(bridge: Bridge, system: str, account: str, host: str) -> list[Check]:
+    found = bridge.systems[system]
     try:
-        async with survey(bridge.core, bridge.systems[system], account) as admission:
+        async with survey(bridge.core, found, account, host) as admission:
             targets = granted_targets(bridge.core.policy, system, account)
-            return await bridge.adapter(system).examine(admission, bridge.systems[system].facts, targets)
+            return await bridge.adapter(system).examine(admission, found.facts_at(host), targets)
     except Refused as refused:
         return [Check("problem", "the bridge cannot log in as this account", refused.detail or refused.text)]
 
@@ -190,8 +200,7 @@ async def _trust(bridge: Bridge, name: str, host: str) -> list[dict[str, str]]:
     adapter, system = bridge.adapter(name), bridge.systems[name]
     if not isinstance(adapter, Trusting):
         raise CommandFailed(f"a {system.protocol} host shows no key of its own; see upstream.tls", status=400)
-    if not system.has_host(host):
-        raise CommandFailed("name a host of the fleet" if system.facts.hosts else "the system is no fleet", status=400)
+    _check_host(system, host)
     index = IndexKeys(system=name)
     sections = {"actor": facts.actor_section(kind="bridge", id="trust")}
     sections["legacy"] = facts.legacy_section(system=name, account="", upstream=host or system.upstream)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable
-from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -75,14 +73,14 @@ class Connection:
         self.tls: TLSFacts | None = None
         self._tls: TLSLayer | None = None
         self._handshake: Deferred[None] | None = None
-        self._inbox: deque[bytes] = deque()
+        self._inbox: list[bytes] = []  # short: ``read_ahead`` bounds it. An empty deque has 600 bytes more
         self._inbox_size = 0
         self._paused = False
         self._eof = False  # the peer's end of file was seen
         self._receiver: Deferred[bytes] | None = None
         self._taker: Take | None = None  # gets chunks directly …
         self._direct: Deferred[Started | None] | None = None  # … until this fires
-        self._queue: deque[bytes | memoryview] = deque()
+        self._queue: list[bytes | memoryview] = []
         self._queue_size = 0
         self._senders: list[tuple[int, Deferred[None]]] = []  # (wakes when this little is unsent, waiter)
         self._stall: Any = None
@@ -200,11 +198,11 @@ class Connection:
         if self._receiver is not None:
             self._wake_receiver(data)
             return
-        self._inbox.appendleft(data)
+        self._inbox.insert(0, data)
         self._inbox_size += len(data)
 
     def _take(self) -> bytes:
-        data = self._inbox.popleft()
+        data = self._inbox.pop(0)
         self._inbox_size -= len(data)
         if self._paused and self._inbox_size < self._limits.read_ahead:
             self._paused = False
@@ -271,20 +269,22 @@ class Connection:
         queue = self._queue
         while queue:
             try:
-                count = self._sock.sendmsg(list(islice(queue, _GATHER)))
+                count = self._sock.sendmsg(queue[:_GATHER])
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
                 self._stop_sending(_words(error))
                 return
             self._queue_size -= count
+            gone = 0
             while count:
-                first = queue[0]
+                first = queue[gone]
                 if len(first) > count:
-                    queue[0] = memoryview(first)[count:]
+                    queue[gone] = memoryview(first)[count:]
                     break
                 count -= len(first)
-                queue.popleft()
+                gone += 1
+            del queue[:gone]
             if self._stall is not None:
                 self._stall.reset(self._limits.stall)
             if self._senders:

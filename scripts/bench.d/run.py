@@ -24,8 +24,10 @@ import directory
 import inside
 import measuring
 import mysql
+import ssh
 from peers import POOLING, Peers
 from rig.bridge import Bridge
+from rig.sshd import available as sshd_available
 
 from bridge import __version__
 
@@ -178,6 +180,29 @@ def measure_mysql(report: Report, shop: mysql.Shop, seconds: int, rounds: int, i
     compare(report, "MySQL: result of 200 MB", "MB/s", _routes(shop, rounds, mysql.wide), "HAProxy tcp", 0.7)
 
 
+def measure_ssh(report: Report, fleet: ssh.Fleet, rounds: int, idle: int) -> None:
+    each, threads = fleet.idle_sessions(idle)
+    report.section("SSH: memory and threads")
+    report.table("what", "measured", "target")
+    report.row(f"each of {idle:,} sessions in which `cat` waits", f"{each:.1f} KiB", "≤ 64 KiB")
+    report.row("threads that came with them", str(threads), "0")
+    lanes = fleet.lanes()
+    for title, measure in (("host to client", fleet.down), ("client to host", fleet.up)):
+        medians = by_turns(lanes, rounds, measure)
+        report.section(f"SSH: {fleet.bulk / 1e6:,.0f} MB from {title}, aes128-gcm")
+        report.table("way", "MB/s", "bridge / it")
+        targets = {"direct": " (target ≥ 0.6)", ssh.PEER: " (target ≥ 1.7)", "bridge": ""}
+        for name, value in medians.items():
+            ratio = "" if name == "bridge" else f"{medians['bridge'] / value:.2f}"
+            report.row(name, f"{value:,.0f}", ratio + targets[name])
+    medians = by_turns([*lanes, fleet.by_token()], rounds, fleet.true)
+    report.section("SSH: connect, prove, run `true`")
+    report.table("way", "ms", "bridge / it")
+    for name, value in medians.items():
+        ratio = "" if name.startswith("bridge") else f"{medians['bridge'] / value:.2f}"
+        report.row(name, f"{value:,.0f}", ratio + (" (target ≤ 1.3)" if name == "direct" else ""))
+
+
 def measure_ldap(report: Report, people: directory.People, seconds: int, rounds: int) -> None:
     """``seconds`` is what a run should take about; the number of searches is fixed from one run of the bridge."""
     pid = people.bridge.process.pid if people.bridge.process else 0
@@ -261,6 +286,21 @@ def run_mysql(report: Report, folder: Path, seconds: int, rounds: int, idle: int
         shop.close()
 
 
+def run_ssh(report: Report, folder: Path, rounds: int, quick: bool) -> None:
+    if not sshd_available():
+        report.say("SSH is left out: a system user for sshd needs root.")
+        return
+    fleet = ssh.Fleet(_folder(folder, "ssh"), 100_000_000 if quick else 1_000_000_000)
+    try:
+        fleet.start()
+        measure_ssh(report, fleet, rounds, 25 if quick else 250)
+    except SystemExit:
+        last_words(fleet.bridge)
+        raise
+    finally:
+        fleet.close()
+
+
 def run_ldap(report: Report, folder: Path, seconds: int, rounds: int) -> None:
     people = directory.People(_folder(folder, "ldap"))
     try:
@@ -292,7 +332,7 @@ def main() -> int:
     arguments.add_argument("--seconds", type=int, default=8, help="of each pgbench run")
     arguments.add_argument("--rounds", type=int, default=3)
     arguments.add_argument("--idle", type=int, default=1000, help="idle sessions held open")
-    arguments.add_argument("--only", choices=("postgres", "mysql", "ldap"), help="leave the others out")
+    arguments.add_argument("--only", choices=("postgres", "mysql", "ssh", "ldap"), help="leave the others out")
     given = arguments.parse_args()
     seconds, rounds, idle = (1, 1, 50) if given.quick else (given.seconds, given.rounds, given.idle)
     lock = alone()
@@ -307,6 +347,8 @@ def main() -> int:
             run_postgres(report, folder, seconds, rounds, idle)
         if given.only in (None, "mysql"):
             run_mysql(report, folder, seconds, rounds, idle)
+        if given.only in (None, "ssh"):
+            run_ssh(report, folder, rounds, given.quick)
         if given.only in (None, "ldap"):
             run_ldap(report, folder, seconds, rounds)
     finally:

@@ -294,6 +294,42 @@ def test_the_doctor_says_what_the_account_can_do(bridge: Bridge) -> None:
     assert "LC_BRIDGE_SID" in said
 
 
+def test_the_doctor_looks_at_one_host_of_a_fleet(bridge: Bridge) -> None:
+    """It must be named, as one that the fleet has; the log says which it was."""
+    rows = bridge.cli_json("doctor", "fleet", "--host", "LocalHost")
+    assert {(row["account"], row["host"]) for row in rows} == {("svc", "localhost")}
+    assert any("the host sees the bridge's own port" in row["title"] for row in rows), rows
+    assert bridge.events(type="account.check")[-1]["legacy"]["target"] == {"host": "localhost"}
+    assert "name a host of the fleet" in bridge.cli("doctor", "fleet", status=1)
+    assert "name a host of the fleet" in bridge.cli("doctor", "fleet", "--host", "elsewhere", status=1)
+    assert "no fleet" in bridge.cli("doctor", "hosts", "--host", "localhost", status=1)
+
+
+def test_reconcile_looks_at_one_host_of_a_fleet(bridge: Bridge, account: Account, modern: Sshd) -> None:
+    """What agents do on another host of the fleet is no part of it."""
+    assert "name a host of the fleet" in bridge.cli("reconcile", "fleet", status=1)
+    options = ("-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o",
+               "PubkeyAuthentication=no")  # fmt: skip
+    through = subprocess.Popen(
+        ["sshpass", "-e", "ssh", *options, "-p", str(bridge.ports["fleet"]), "svc+localhost@127.0.0.1", "sleep 60"],
+        env={**os.environ, "SSHPASS": bridge.token(AGENT)}, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+    def states(host: str) -> set[tuple[str, str]]:
+        found = bridge.call("reconcile", system="fleet", account="svc", host=host)
+        return {(row["host"], row["state"]) for row in found}
+
+    try:
+        bridge.wait(lambda: ("localhost", "matched") in states("localhost"), 15, "found")
+        # the same machine by its other name: there the bridge has no session that it could be
+        assert states("127.0.0.1") == {("127.0.0.1", "same-host")}
+        alarm = bridge.events(type="alarm")[-1]
+        assert (alarm["reason"], alarm["legacy"]["target"]) == ("bypass", {"host": "127.0.0.1"})
+    finally:
+        through.terminate()
+        through.wait(10)
+
+
 def test_a_login_past_the_bridge_is_found(bridge: Bridge, account: Account, modern: Sshd) -> None:
     options = ("-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o",
                "PubkeyAuthentication=no")  # fmt: skip

@@ -50,10 +50,12 @@ def reload(services: Services, actor: Actor) -> dict[str, Any]:
     return services.running().reload(actor)
 
 
-def doctor(services: Services, actor: Actor, system: str, account: str | None = None) -> list[dict[str, str]]:
-    """Logs in to a legacy system as its static accounts and says what they may really do."""
+def doctor(
+    services: Services, actor: Actor, system: str, account: str | None = None, host: str = ""
+) -> list[dict[str, str]]:
+    """Logs in to a legacy system (of a fleet: to that host) as its static accounts and says what they may really do."""
     _known(services, system, account)
-    return services.running().examine(system, account)
+    return services.running().examine(system, account, host.lower())
 
 
 def discover(services: Services, actor: Actor, system: str, account: str) -> list[dict[str, str]]:
@@ -62,12 +64,14 @@ def discover(services: Services, actor: Actor, system: str, account: str) -> lis
     return services.running().discover(system, account)
 
 
-def reconcile(services: Services, actor: Actor, system: str, account: str | None = None) -> list[dict[str, str | int]]:
+def reconcile(
+    services: Services, actor: Actor, system: str, account: str | None = None, host: str = ""
+) -> list[dict[str, str | int]]:
     """Compares the sessions of the static accounts, as the legacy system lists them, with those of the bridge."""
     _known(services, system, account)
     accounts = [account] if account is not None else list(services.policy.systems[system].accounts)
     live = services.running()
-    return [{"account": name, **row} for name in accounts for row in live.reconcile(system, name)]
+    return [{"account": name, **row} for name in accounts for row in live.reconcile(system, name, host.lower())]
 
 
 def trust(services: Services, actor: Actor, system: str, host: str = "") -> list[dict[str, str]]:

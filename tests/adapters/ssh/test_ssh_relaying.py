@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from adapters.ssh import codec
+from adapters.ssh.channels import MOST_UNANSWERED
 from adapters.ssh.fields import Fields, flag, number, string
 from adapters.ssh.options import Options
 from adapters.ssh.public_keys import NO_LIMITS, Limits
@@ -220,6 +221,15 @@ def test_answers_keep_the_order_of_the_requests() -> None:
     success = codec.answer(A, success=True)
     assert talk.hear(success)[0] == [success, codec.answer(A, success=False)]
     assert talk.hear(success)[0] == [], "an answer that nobody waits for"
+
+
+def test_requests_that_nobody_answers_have_a_limit() -> None:
+    """A flood of them would fill memory while the host is slow."""
+    talk = Talk().open()
+    for _ in range(MOST_UNANSWERED):
+        talk.ask("window-change", number(80) + number(24) + number(0) + number(0))
+    with pytest.raises(PeerFault, match="without an answer"):
+        talk.ask("signal", string("INT"))
 
 
 @pytest.mark.parametrize("kind", ["x11-req", "auth-agent-req@openssh.com", "unknown@example"])

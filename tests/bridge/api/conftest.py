@@ -62,7 +62,7 @@ class CountingLive:
     def discover(self, system: str, account: str) -> list[dict[str, str]]:
         return [{"account": "cn=svc,dc=x"}]
 
-    def reconcile(self, system: str, account: str) -> list[dict[str, str | int]]:
+    def reconcile(self, system: str, account: str, host: str = "") -> list[dict[str, str | int]]:
         return [{"state": "foreign", "port": 1}]
 
     def sinks(self) -> dict[str, dict[str, Any]]:
@@ -76,8 +76,8 @@ class CountingLive:
             {"type": "ssh-ed25519", "fingerprint": "SHA256:x", "line": "h ssh-ed25519 x", "file": "", "state": "new"}
         ]
 
-    def examine(self, system: str, account: str | None) -> list[dict[str, str]]:
-        return [{"account": account or "svc", "level": "ok", "title": system, "detail": ""}]
+    def examine(self, system: str, account: str | None, host: str = "") -> list[dict[str, str]]:
+        return [{"account": account or "svc", "host": host, "level": "ok", "title": system, "detail": ""}]
 
     def reset_breaker(self, system: str, account: str) -> bool:
         return True

@@ -256,11 +256,17 @@ def test_an_answer_says_what_it_was_given_from(bridge: Bridge, run: Run) -> None
 
 
 def test_doctor_ends_with_1_on_a_problem(bridge: Bridge, run: Run) -> None:
-    row = {"account": "svc", "level": "problem", "title": "it may write", "detail": ""}
+    row = {"account": "svc", "host": "", "level": "problem", "title": "it may write", "detail": ""}
     bridge.answers["doctor"] = [row]
     assert run("doctor", "s").exit_code == 1
     bridge.answers["doctor"] = [{**row, "level": "warning"}]
     assert run("doctor", "s").exit_code == 0
+
+
+def test_doctor_names_the_host_of_a_fleet(bridge: Bridge, run: Run) -> None:
+    bridge.answers["doctor"] = [{"account": "svc", "host": "web-1", "level": "ok", "title": "it is", "detail": ""}]
+    assert run("doctor", "fleet", "--host", "web-1").stdout == "svc@web-1: ok: it is\n"
+    assert bridge.asked[-1][1]["host"] == "web-1"
 
 
 def test_check_prints_where_each_problem_is(run: Run, tmp_path: Path) -> None:

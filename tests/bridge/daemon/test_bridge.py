@@ -279,8 +279,11 @@ async def test_operators_see_and_end_sessions(house: Any) -> None:
     assert await deferToThread(live.trust, "orders", "") == [{"state": "new"}]
     with pytest.raises(CommandFailed, match="no fleet"):
         await deferToThread(live.trust, "orders", "web-1")
+    for ask in (live.examine, live.reconcile):
+        with pytest.raises(CommandFailed, match="no fleet"):
+            await deferToThread(ask, "orders", "svc", "web-1")
     assert await deferToThread(live.examine, "orders", None) == [
-        {"account": "svc", "level": "ok", "title": "it answers", "detail": ""}
+        {"account": "svc", "host": "", "level": "ok", "title": "it answers", "detail": ""}
     ]
     assert house.events("account.check")
     ended: list[str] = []
