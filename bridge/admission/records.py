@@ -146,6 +146,7 @@ def credential_section(credential: VerifiedCredential) -> str:
         issued_at=credential.issued_at,
         expires_at=credential.expires_at,
         binding=credential.binding,
+        serial=credential.serial,
     )
 
 

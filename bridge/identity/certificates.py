@@ -61,6 +61,7 @@ def verify_certificate(chain: Sequence[bytes], settings: CertificateSettings, *,
         issued_at=int(begins),
         expires_at=int(ends),
         binding="mtls",
+        serial=claims["serial"],
     )
 
 

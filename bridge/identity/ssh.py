@@ -125,7 +125,7 @@ class SSHIdentities:
         begins, ends = _check_times(certificate, authority, now)
         key_id, key = certificate.key_id.decode("utf-8", "replace"), fingerprint(wire_form(certificate.public_key()))
         if authority.revoked.names(certificate.serial, key_id, key):
-            raise CredentialRejected("certificate", f"revoked by issuer {authority.name}")
+            raise CredentialRejected("certificate", f"revoked by issuer {authority.name} (serial {certificate.serial})")
         digest = "sha256:" + hashlib.sha256(blob).hexdigest()
         return VerifiedCredential(
             issuer=authority.name,
@@ -142,6 +142,7 @@ class SSHIdentities:
             issued_at=begins,
             expires_at=ends,
             binding=key,
+            serial=str(certificate.serial),
         )
 
     def key(self, blob: bytes) -> VerifiedCredential:

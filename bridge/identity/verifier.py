@@ -52,7 +52,8 @@ class VerifiedCredential:
     ``issuer`` is the name of the issuer record, ``subject`` the agent's external identity after delegation is
     normalised, ``claims`` the flattened claims that bindings match, describing the agent and never its delegator.
     ``token_id`` is the key for the deny list, together with ``iss``. ``expires_at`` is the effective end.
-    ``confirmation`` is the thumbprint of the key (RFC 7638) without which a bound token is nothing.
+    ``serial`` is a certificate's, as its authority writes it. ``confirmation`` is the thumbprint of the key (RFC 7638)
+    without which a bound token is nothing.
     """
 
     issuer: str
@@ -69,6 +70,7 @@ class VerifiedCredential:
     issued_at: int | None
     expires_at: int
     binding: str = "none"
+    serial: str = ""
     confirmation: str = ""
     delegation: Delegation = field(default_factory=Delegation)
 

@@ -65,6 +65,7 @@ def credential_section(
     issued_at: int | None = None,
     expires_at: int | None = None,
     binding: str = "none",
+    serial: str = "",
 ) -> str:
     """What proved it, without the proof itself. Times are Unix seconds, ``expires_at`` the effective end."""
     return section(
@@ -79,6 +80,7 @@ def credential_section(
         iat=issued_at,
         exp=expires_at,
         binding=binding,
+        serial=serial,
     )
 
 

@@ -124,7 +124,13 @@ def test_a_certificate(bridge: Bridge, keys: Keys) -> None:
     keys.certify(serial=42)
     done = ssh(bridge, "hosts", "echo in", key=keys.file("certified"))
     assert done.stdout == b"in\n", done.stderr
-    assert credential(bridge)["issuer"] == "robots"
+    told = bridge.events(type="session.open")[-1]
+    assert told["credential"]["issuer"] == "robots"
+    assert told["credential"]["serial"] == "42"
+    authority = subprocess.run(["ssh-keygen", "-l", "-f", keys.file("authority.pub")], capture_output=True, check=True,
+                               timeout=20)  # fmt: skip
+    assert told["credential"]["kid"] == authority.stdout.split()[1].decode()
+    assert told["agent"]["id"] == AGENT, "which is the certificate's key id as well"
 
 
 def test_a_certificate_forces_its_command(bridge: Bridge, keys: Keys) -> None:

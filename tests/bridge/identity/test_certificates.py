@@ -65,6 +65,7 @@ def refused(der: bytes, settings: CertificateSettings = SVID) -> CredentialRejec
 def test_a_svid() -> None:
     found = verify(leaf("spiffe://corp/agents/recon"))
     assert (found.profile, found.iss, found.subject) == ("x509-svid", "spiffe://corp", "spiffe://corp/agents/recon")
+    assert found.serial == found.claims["serial"]
     assert (found.binding, found.expires_at, found.issued_at) == ("mtls", NOW + 3600, NOW - 60)
     assert found.token_id == found.claims["fingerprint"]
 

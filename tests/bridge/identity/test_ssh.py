@@ -67,6 +67,7 @@ def refused(blob: bytes, **more: Any) -> CredentialRejected:
 def test_a_certificate_of_the_authority(key: Any) -> None:
     found = verify(certificate(key=key))
     assert (found.issuer, found.profile, found.subject) == ("corp-ssh", "ssh-certificate", "deploy-7@ci")
+    assert (found.serial, found.kid) == ("7", fingerprint(wire(line(CA))))
     assert found.iss == f"ssh-ca:{fingerprint(wire(line(CA)))}"
     assert (found.issued_at, found.expires_at) == (NOW - 60, NOW + 600)
     assert found.claims == {
@@ -132,7 +133,10 @@ def test_force_command_is_left_to_the_adapter() -> None:
     "revoked", ["serial: 7", "serial: 0x5-9", "id: deploy-7@ci  # left", f"sha256: {fingerprint(wire(line(KEY)))}"]
 )
 def test_the_revocation_list(revoked: str) -> None:
-    assert refused(certificate(), revoked=f"# list\nserial: 99\n{revoked}\n").detail == "revoked by issuer corp-ssh"
+    assert (
+        refused(certificate(), revoked=f"# list\nserial: 99\n{revoked}\n").detail
+        == "revoked by issuer corp-ssh (serial 7)"
+    )
 
 
 @pytest.mark.parametrize("text", ["serial: x", "id:", "hash: 1", "7"])
