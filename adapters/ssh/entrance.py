@@ -98,7 +98,8 @@ class Entrance:
         wish = await self._wish(user)
         target = {"host": wish.host} if wish.host else {}
         request = AdmissionRequest(wish.account, target, self.leg.facts.get("software", ""))
-        self.admission = await self._door.admit(credential, request)
+        within = self.leg.stream if self._outer is not None else None
+        self.admission = await self._door.admit(credential, request, within=within)
         self._admitted = True
         self.limits = limits
         self.host = await self._hosts.log_in(self.admission, self._door.system, wish.host)

@@ -86,7 +86,7 @@ class Jump:
             raise self._defect
 
     def _tick(self) -> None:
-        if self._channels:
+        if any(not serving.called for serving in self._serving.values()):
             self._used = self._seconds()
         elif self._seconds() - self._used >= IDLE_LIMIT:
             self._leg.disconnect(BY_APPLICATION, "nothing was open for too long")

@@ -162,10 +162,13 @@ class Door(Protocol):
     @property
     def system(self) -> SystemFacts: ...
 
-    async def admit(self, credential: Credential, request: AdmissionRequest) -> Admission:
+    async def admit(
+        self, credential: Credential, request: AdmissionRequest, *, within: Stream | None = None
+    ) -> Admission:
         """Verify, resolve, check, decide, choose the account, commit the open record, read the secret: in this order.
 
-        Raises Refused; a refused record was written then.
+        ``within``: the part of the connection that this session is, where a connection has several; only that is
+        dropped when the session is cut. Raises Refused; a refused record was written then.
         """
         ...
 

@@ -85,7 +85,9 @@ class SystemDoor:
         if not self.sessions and not self.turned_away:
             await self.turn_away(reason, detail=detail)
 
-    async def admit(self, credential: Credential, request: AdmissionRequest) -> Session:
+    async def admit(
+        self, credential: Credential, request: AdmissionRequest, *, within: Stream | None = None
+    ) -> Session:
         attempt = Attempt(request)
         try:
             agent, verified = await self._prove(credential, attempt)
@@ -94,7 +96,8 @@ class SystemDoor:
             self._check_host(request)
             decision = attempt.decision = self._decide(asked)
             account = self._account(decision, request)
-            session = Session(self._core, self._system, self._client, request, agent, verified, decision, asked)
+            client = within or self._client
+            session = Session(self._core, self._system, client, request, agent, verified, decision, asked)
             self._meter(session, asked)
             return await self._open(session, account)
         except TurnedAway as why:

@@ -165,7 +165,9 @@ class FakeDoor:
         self._actions = frozenset(actions)
         self._agent = agent or AgentFacts("deploy-7", "Deploy 7", "payments")
 
-    async def admit(self, credential: Credential, request: AdmissionRequest) -> FakeAdmission:
+    async def admit(
+        self, credential: Credential, request: AdmissionRequest, *, within: Stream | None = None
+    ) -> FakeAdmission:
         self.asked.append((credential, request))
         refused = self._script.pop(0) if self._script else None
         if refused is not None:

@@ -272,6 +272,39 @@ def test_jump_is_over_with_its_session(bridge: Bridge, jump: Path) -> None:
     bridge.wait(lambda: any(one["corr"]["session"] == session for one in bridge.events(type="session.close")), 5, "end")
 
 
+def test_a_cut_within_a_jump_leaves_the_others_alone(bridge: Bridge, jump: Path, tmp_path: Path) -> None:
+    """Two hosts' connections in one outer connection: an operator ends one of them."""
+    shared = tmp_path / "config"
+    shared.write_text(f"Host bridge\n ControlMaster auto\n ControlPath {tmp_path}/%h\n ControlPersist 60\n"
+                      + jump.read_text())  # fmt: skip
+    before = {row["session"] for row in bridge.call("session.list")}
+
+    def begin() -> tuple[subprocess.Popen[bytes], str]:
+        running = subprocess.Popen(
+            ["sshpass", "-e", "ssh", "-F", str(shared), "-J", "bridge", "svc@localhost",
+             "echo in; read line; echo $line"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**os.environ, "SSHPASS": bridge.token(AGENT)},
+        )  # fmt: skip
+        assert running.stdout is not None
+        assert running.stdout.readline() == b"in\n"
+        (new,) = {row["session"] for row in bridge.call("session.list")} - before
+        before.add(new)
+        return running, new
+
+    (first, ended), (second, _) = begin(), begin()
+    try:
+        bridge.cli("session", "end", ended)
+        _, said = first.communicate(timeout=TIMEOUT)
+        assert b"an operator ended the session" in said
+        out, said = second.communicate(b"still here\n", timeout=TIMEOUT)
+        assert (out, second.returncode) == (b"still here\n", 0), said
+    finally:
+        subprocess.run(["ssh", "-F", str(shared), "-O", "exit", "bridge"], capture_output=True, timeout=20, check=False)
+    (closed,) = [one for one in bridge.events(type="session.close") if one["corr"]["session"] == ended]
+    assert closed["reason"] == "session-stopped"
+
+
 def test_jump_to_an_account_that_is_not_granted(bridge: Bridge, jump: Path) -> None:
     done = jumped(bridge, jump, "true", user="other")
     assert done.returncode == 255

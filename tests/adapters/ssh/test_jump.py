@@ -261,6 +261,16 @@ def test_a_connection_in_which_nothing_is_open_ends(tmp_path: Path) -> None:
     assert jumping.outcome == "over"
 
 
+def test_a_channel_that_the_client_never_closes_keeps_no_connection(tmp_path: Path) -> None:
+    """What it was opened for is over; nobody else would end such a connection."""
+    jumping = Jumping(tmp_path)
+    jumping.opened()
+    jumping.over[0].callback(None)
+    jumping.clock.pump([TICK] * (int(IDLE_LIMIT / TICK) + 2))
+    assert [number for number, _ in jumping.heard()] == [97, 1]
+    assert jumping.outcome == "over"
+
+
 def test_nothing_is_sent_while_the_outer_connection_exchanges_keys(tmp_path: Path) -> None:
     """More channels than one would else fill what is held back."""
     jumping = Jumping(tmp_path)

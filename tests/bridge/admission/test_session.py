@@ -337,6 +337,27 @@ async def test_a_goodbye_that_hangs_is_cut_after_the_grace(stage: Stage) -> None
     assert client.other.ended == "aborted"
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_cut_ends_only_the_part_of_the_connection_that_the_session_is(stage: Stage) -> None:
+    client, near = stage.pair()
+    inner_client, inner = stage.pair()
+
+    class Within(Told):
+        async def serve(self, outer: Stream, door: Any) -> None:
+            credential = BearerToken(Secret(self.token))
+            self.session = await door.admit(credential, AdmissionRequest(), within=inner)
+            self.session.on_cut(self.hear)
+            self.session.cut(Reason.SESSION_STOPPED)
+            await outer.send(b"still here")
+
+        async def hear(self, refused: Refused) -> None:
+            await inner.send(b"goodbye")
+
+    await attend(stage.core, stage.system, Within(waits, None, stage.token()), near, lambda: None)  # type: ignore[arg-type]
+    assert (inner.ended != "", inner_client.waiting) == (True, b"goodbye")
+    assert (near.ended, client.waiting) == ("", b"still here")
+
+
 @pytest.mark.parametrize("when", ["dialling", "before anybody listens"])
 @pytest_twisted.ensureDeferred
 async def test_cut_during_the_legacy_login(stage: Stage, when: str) -> None:
