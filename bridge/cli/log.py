@@ -178,7 +178,7 @@ def play(config: Path, as_json: bool, session: str, cast: bool, transcript: bool
         if as_json:
             showing.as_json([one.header for one in found])
         elif not found:
-            click.echo(f"no recording of {session}", err=True)
+            click.echo(f"no recording of {session}, or not any more (limits.recordings_age)", err=True)
             sys.exit(1)
         for one in () if as_json else found:
             playing.write(one, "cast" if cast else "transcript" if transcript else "", **pace)

@@ -81,7 +81,8 @@ class TLS(Section):
 class Limits(Section):
     """``unauthenticated`` counts connections that have not been admitted yet, over all listeners.
 
-    ``recording`` is the size of the text of one recording.
+    ``recording`` is the size of the text of one recording. Recordings are kept for ``recordings_age`` and, the newest,
+    up to ``recordings_total`` of disk; without these for ever.
     """
 
     connections: Count = 2000
@@ -92,6 +93,8 @@ class Limits(Section):
     stall: Annotated[Duration, bounded("1s", "1h")] = 60.0
     sessions_per_agent: Count = 100
     recording: Annotated[Size, within(64 * 1024, 2**30)] = 64 * 2**20
+    recordings_age: Annotated[Duration, bounded("1h", "3650d")] | None = None
+    recordings_total: Annotated[Size, within(2**20, 2**50)] | None = None
 
 
 class Credentials(Section):

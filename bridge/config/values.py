@@ -28,8 +28,8 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 _DURATION = re.compile(r"([0-9]{1,9})(ms|s|m|h|d|w)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_SIZE = re.compile(r"([0-9]{1,9}) ?(B|KiB|MiB)")
-_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024 * 1024}
+_SIZE = re.compile(r"([0-9]{1,9}) ?(B|KiB|MiB|GiB)")
+_BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 _HOST = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?")
 _ENVIRONMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _STORED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
@@ -63,7 +63,7 @@ def size(value: Any) -> int:
         return value
     found = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if found is None:
-        raise wrong("size", "is not a size", 'a number with B, KiB or MiB ("8KiB"), or whole bytes')
+        raise wrong("size", "is not a size", 'a number with B, KiB, MiB or GiB ("8KiB"), or whole bytes')
     return int(found[1]) * _BYTES[found[2]]
 
 
@@ -297,7 +297,7 @@ Amount = Annotated[int, Strict(), Field(ge=1, le=1_000_000_000_000)]
 Units = Annotated[float, BeforeValidator(units), WithJsonSchema({"type": "number", "minimum": 0})]
 Port = Annotated[int, Strict(), Field(ge=1, le=65535)]
 Duration = Annotated[float, BeforeValidator(seconds), _number_or("^[0-9]{1,9}(ms|s|m|h|d|w)$")]
-Size = Annotated[int, BeforeValidator(size), _number_or("^[0-9]{1,9} ?(B|KiB|MiB)$")]
+Size = Annotated[int, BeforeValidator(size), _number_or("^[0-9]{1,9} ?(B|KiB|MiB|GiB)$")]
 Moment = Annotated[datetime, BeforeValidator(moment), _text("^[0-9]{4}-[0-9]{2}-[0-9]{2}([T ].+)?$")]
 Listen = Annotated[Address, BeforeValidator(address), _text("^(\\[[0-9a-fA-F:.]+\\]|[0-9.]+):[0-9]{1,5}$")]
 CIDR = Annotated[Network, BeforeValidator(network), _text("^[0-9a-fA-F:.]+(/[0-9]{1,3})?$")]

@@ -38,6 +38,7 @@ from bridge.daemon.opening import (
     recordings,
     unrecorded_changes,
 )
+from bridge.daemon.pruning import Pruning
 from bridge.daemon.reconciling import Reconciler
 from bridge.daemon.vaults import remote_vaults
 from bridge.discovery import find_adapters
@@ -60,6 +61,9 @@ OVERVIEW_INTERVAL = 5.0
 
 RECONCILE_INTERVAL = 5.0
 """Seconds between looks at whose schedule is due."""
+
+PRUNE_INTERVAL = 600.0
+"""Seconds between looks at recordings that were kept long enough."""
 
 LAST_WORDS = 5.0
 """Seconds at a shutdown for goodbyes and their grace, when the sessions have been cut."""
@@ -124,6 +128,10 @@ class Bridge:
             lambda why: self.core.live.cut(lambda session: True, Reason.LOG_UNAVAILABLE, why),
         )  # fmt: skip
         self.core.withheld = lambda: self.copies.withheld
+        keeping = conversion.retention(config)
+        self._pruning = Pruning(self._recordings, self.translation, self._adapter_pool, keeping, storage.now)
+        self._prune = LoopingCall(self._prune_due)
+        self._prune.clock = reactor
         self.metering = Metering(self.core.ledger, storage.usage, self._adapter_pool, reactor, storage.now)
 
     def _core(self, config: Config) -> Core:
@@ -185,6 +193,7 @@ class Bridge:
         self.attesting.start()
         self._reconciling.start(RECONCILE_INTERVAL, now=False).addErrback(self._reconcile_failed)
         self._summing_up.start(OVERVIEW_INTERVAL, now=False)
+        self._prune.start(PRUNE_INTERVAL).addErrback(self._prune_failed)
         self.ready = True
 
     async def stop(self) -> None:
@@ -198,7 +207,7 @@ class Bridge:
         for listener in self._every_listener():
             listener.cancel_all()
         await self._drain(0.0)
-        for looping in (self._reviewing, self._reconciling, self._summing_up):
+        for looping in (self._reviewing, self._reconciling, self._summing_up, self._prune):
             if looping.running:
                 looping.stop()
         for adapter in (*self._adapters.values(), *self._retired_adapters):
@@ -344,6 +353,16 @@ class Bridge:
             ),
         )
 
+    async def _prune_due(self) -> None:
+        """What fails here is told and tried again at the next time."""
+        try:
+            await self._pruning.run()
+        except (LogUnavailable, OSError) as failure:
+            self.log.warn("recordings could not be removed: {cause}", cause=str(failure))
+
+    def _prune_failed(self, failure: Any) -> None:
+        self.log.failure("removing recordings failed and is not tried any more", failure=failure)
+
     def _reconcile_failed(self, failure: Any) -> None:
         self.log.failure("comparing sessions failed and is not tried any more", failure=failure)
 
@@ -401,6 +420,7 @@ class Bridge:
         core.sessions_per_agent = new.limits.sessions_per_agent
         self._vaults.remote = remote
         self._recordings.limit = new.limits.recording
+        self._pruning.retention = conversion.retention(new)
         core.replay.mode = new.credentials.replay
         self.attesting.take(attesting)
         self.issuers.take(sources)

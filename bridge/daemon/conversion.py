@@ -19,6 +19,7 @@ from bridge.policy import Delegated, Effect, Hours, Measure, Mode, Per, Policy, 
 from bridge.policy import Grant as PolicyGrant
 from bridge.policy import Quota as PolicyQuota
 from bridge.policy.quotas import MICRO
+from bridge.translation.recording_retention import Retention
 
 
 def policy(config: Config, adapters: Mapping[str, type[Adapter]]) -> Policy:
@@ -235,3 +236,7 @@ def accept_limits(config: Config) -> AcceptLimits:
 
 def stream_limits(config: Config) -> StreamLimits:
     return StreamLimits(stall=config.limits.stall)
+
+
+def retention(config: Config) -> Retention:
+    return Retention(config.limits.recordings_age, config.limits.recordings_total)

@@ -26,6 +26,7 @@ from bridge.translation.vocabulary import (
     OPERATION,
     POLICY_VERSION,
     RECONCILE,
+    RECORDING_PRUNE,
     REGISTRY_CHANGE,
     SECRET_CHANGE,
     SESSION_CLOSE,
@@ -141,6 +142,12 @@ def _recorded(body: Fields) -> str:
     return f"What {_who(body)} saw on {_where(body)} was recorded as {detail.get('file', '')}{whole}"
 
 
+def _pruned(body: Fields) -> str:
+    detail = _part(body, "detail")
+    count, size = len(detail.get("files", [])), detail.get("bytes", 0)
+    return f"{count} recordings were kept long enough and are removed ({size} bytes)"
+
+
 def _read(body: Fields) -> str:
     detail = _part(body, "detail")
     query, count = detail.get("query", "read"), detail.get("count", 0)
@@ -201,6 +208,7 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     SESSION_ESTABLISHED: _established,
     SESSION_CLOSE: _closed,
     SESSION_RECORDING: _recorded,
+    RECORDING_PRUNE: _pruned,
     OPERATION: _operation,
     LOG_READ: _read,
     RECONCILE: _compared,

@@ -177,10 +177,14 @@ class NotRecorded:
 
 
 class Recordings:
-    """The folder of all recordings; ``limit`` is bytes of text each. The key is made when there is none."""
+    """The folder of all recordings; ``limit`` is bytes of text each, ``open_files`` are being written.
+
+    The key is made when there is none.
+    """
 
     def __init__(self, folder: Path, key_file: Path, pool: ThreadPool, clock: Any, *, limit: int) -> None:
         self.folder = folder
+        self.open_files: set[str] = set()
         self.limit = limit
         self._key_file = key_file
         self._pool = pool
@@ -200,7 +204,13 @@ class Recordings:
         ).encode()
         path = self.folder / f"{session}-{salt[:4].hex()}{SUFFIX}"
         file = _File(path, header, _file_key(self._key, salt))
-        return OpenRecording(file, name, self._pool, self._clock, self.limit, failed, finished)
+        self.open_files.add(path.name)
+
+        def over(summary: Summary) -> None:
+            self.open_files.discard(summary.file)
+            finished(summary)
+
+        return OpenRecording(file, name, self._pool, self._clock, self.limit, failed, over)
 
 
 def read_key(path: Path) -> bytes:

@@ -18,6 +18,7 @@ SESSION_ESTABLISHED = "session.established"
 SESSION_CLOSE = "session.close"
 SESSION_STOP = "session.stop"
 SESSION_RECORDING = "session.recording"
+RECORDING_PRUNE = "recording.prune"
 OPERATION = "operation"
 REGISTRY_CHANGE = "registry.change"
 CONFIG_CHANGE = "config.change"
@@ -44,6 +45,7 @@ TYPES = {
     SESSION_CLOSE: "the end of a session, whatever it was",
     SESSION_STOP: "somebody asked for a live session to be ended",
     SESSION_RECORDING: "a recording of what an agent saw in a terminal is over",
+    RECORDING_PRUNE: "recordings that were kept long enough are about to be removed",
     OPERATION: "an agent asked something of the legacy system",
     REGISTRY_CHANGE: "an agent or owner was created, changed, suspended, revoked …",
     CONFIG_CHANGE: "the configuration was loaded or changed",

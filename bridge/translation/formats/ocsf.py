@@ -280,6 +280,7 @@ _MAPPED: dict[str, Callable[[Fields], Mapped]] = {
     v.ACCOUNT_CHECK: _login(_LOGON, objects.legacy_user),
     v.SESSION_STOP: _entity("session"),
     v.SESSION_RECORDING: _other_request(_CREATE),
+    v.RECORDING_PRUNE: _other_request(_DELETE),
     v.OPERATION: _operation,
     v.RECONCILE: _other_request(_READ),
     v.REGISTRY_CHANGE: _entity("agent registry"),

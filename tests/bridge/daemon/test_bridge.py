@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from bridge.daemon.opening import unrecorded_changes
 from bridge.net.listener import Listener
 from bridge.policy import policy_of
 from bridge.translation.reading import LogReader
+from bridge.translation.recording_retention import Retention
 
 DENY = "  - {id: stop, effect: deny, agents: [deploy-7], system: orders}"
 
@@ -361,3 +363,23 @@ async def test_a_change_of_the_registry_that_the_log_missed_is_recorded_at_the_n
     assert (change["before"]["state"], change["after"]["state"]) == ("active", "suspended")
     agents, _ = in_thread_directory(LogReader(storage.reading_engine), int(storage.now() * 1000) + 1)
     assert list(agents) == list(storage.registry.in_thread_directory())
+
+
+@pytest_twisted.ensureDeferred
+async def test_recordings_are_removed_after_the_log_says_so(house: Any) -> None:
+    folder = house.bridge.config.bridge.state / "recordings"
+    folder.mkdir()
+    old, new = folder / "ses_old-00.idrec", folder / "ses_new-00.idrec"
+    for path in (old, new):
+        path.write_bytes(bytes(10))
+    os.utime(old, (1, 1))
+    pruning = house.bridge._pruning
+    assert await pruning.run() == 0, "without a limit they stay"
+    pruning.retention = Retention(age=3600.0)
+    house.bridge._recordings.open_files.add(old.name)
+    assert await pruning.run() == 0
+    house.bridge._recordings.open_files.clear()
+    assert await pruning.run() == 1
+    assert (old.exists(), new.exists()) == (False, True)
+    (event,) = house.events("recording.prune")
+    assert event["detail"] == {"files": [old.name], "bytes": 10, "counts": {"age": 1, "size": 0}}
