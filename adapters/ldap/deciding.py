@@ -34,6 +34,9 @@ _KINDS = {
 
 NEVER_DEREF = 0
 
+MAX_KEPT, MAX_KEPT_SIZE = 64, 512
+"""Requests of one session that are kept with what they ask, and the most bytes of one."""
+
 
 class Limits(NamedTuple):
     """Of the system's options. ``entries`` and ``seconds`` 0: none; ``controls`` and ``extensions``: OIDs beside the
@@ -66,6 +69,7 @@ class Deciding:
         self._results = results
         self._limits = limits
         self._stamp = stamp
+        self._kept: dict[bytes, Asking] = {}
 
     async def decide(self, message: Message) -> bytes:
         """What goes to the directory, now among the outstanding. Raises Refused, already recorded; PeerFault."""
@@ -78,7 +82,7 @@ class Deciding:
                 cancelled = self._extended(request)
                 if cancelled is not None:
                     return await self._cancel(message, cancelled)
-            asking = self._describing.describe(request, kept)
+            asking = self._described(message, request, kept)
         except Spoken as spoken:
             raise await self._denied(message, spoken) from None
         refusal = asking.refusal or self._protected.refusal(request, asking)
@@ -89,6 +93,19 @@ class Deciding:
         self._results.outstanding[message.id] = asked
         operation = self._limited(message, request, kept, asked) if isinstance(request, codec.Search) else None
         return codec.rebuilt(message, operation, controls.joined(kept) + self._stamp)
+
+    def _described(self, message: Message, request: codec.Request, kept: tuple[Control, ...]) -> Asking:
+        """Programs ask the same again and again; what they ask is read once."""
+        if kept or message.stop - message.body > MAX_KEPT_SIZE or message.tag not in (Op.SEARCH, Op.COMPARE):
+            return self._describing.describe(request, kept)
+        key = bytes((message.tag,)) + message.data[message.body : message.stop]
+        asking = self._kept.get(key)
+        if asking is None:
+            asking = self._describing.describe(request, kept)
+            if len(self._kept) >= MAX_KEPT:
+                self._kept.clear()
+            self._kept[key] = asking
+        return asking
 
     def stamped(self, message: Message) -> bytes:
         """A request that needs no permit: Abandon."""

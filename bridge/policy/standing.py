@@ -31,11 +31,12 @@ class Remembered(NamedTuple):
 class Standing:
     """One session's subject, system, account and source under one policy. After a reload, make a new one."""
 
-    __slots__ = ("_decider", "_remembered", "_request")
+    __slots__ = ("_decider", "_narrowing", "_remembered", "_request")
 
     def __init__(self, decider: Decider, request: Request, account: str) -> None:
         self._decider = decider
         self._request = replace(request, account=account)
+        self._narrowing = (0.0, 0.0, frozenset[str]())
         self._remembered: dict[tuple[str, Facts], Remembered] = {}
 
     def permit(self, action: Action, target: Target, at: float) -> Remembered:
@@ -53,9 +54,13 @@ class Standing:
 
     def narrowing(self, at: float) -> frozenset[str]:
         """The facts by which the grants about this agent narrow."""
-        index = self._decider.index(self._request.system)
-        rules = index.selected(self._request.subject, at) if index else ()
-        return frozenset(name for rule in rules for name in rule.grant.targets)
+        begin, end, known = self._narrowing
+        if not begin <= at < end:
+            index = self._decider.index(self._request.system)
+            rules = index.selected(self._request.subject, at) if index else ()
+            known = frozenset(name for rule in rules for name in rule.grant.targets)
+            self._narrowing = (at, self._until(at), known)
+        return known
 
     def _until(self, at: float) -> float:
         index = self._decider.index(self._request.system)
