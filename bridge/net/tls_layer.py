@@ -92,8 +92,8 @@ def _chain(connection: Any) -> tuple[bytes, ...]:
         return tuple(connection.get_unverified_chain() or ())
     inner: Any = getattr(connection, "_sslobj", None)
     certificates = inner.get_unverified_chain() if inner is not None else None
-    if certificates:
-        return tuple(certificate.public_bytes(_DER) for certificate in certificates)
+    if certificates:  # a server that asked, and was sent none, gets [None]
+        return tuple(certificate.public_bytes(_DER) for certificate in certificates if certificate is not None)
     leaf = connection.getpeercert(binary_form=True)
     return (leaf,) if leaf else ()
 

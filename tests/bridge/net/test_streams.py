@@ -219,6 +219,17 @@ async def test_tls_facts_alpn_and_certificate(plain: Any) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_client_that_is_asked_for_a_certificate_and_sends_none(certificate: tuple[Path, Path]) -> None:
+    near, far = tcp_pair()
+    client = UpstreamTLS("verify-full", "db.test", certificate[0])
+    server = ServerTLS(*certificate, client_ca=certificate[0])
+    _, theirs = await both(near.start_tls(client), far.start_tls(server))
+    assert theirs.peer_chain == ()
+    near.abort()
+    far.abort()
+
+
+@pytest_twisted.ensureDeferred
 async def test_required_alpn_that_is_not_offered_fails(plain: Any) -> None:
     """The server's end raises PeerFault."""
     near, far, client, server = plain

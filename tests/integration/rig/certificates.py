@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 DAY = datetime.timedelta(days=1)
+HOUR = datetime.timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,25 @@ class Authority:
         certificate = _signed(
             _name(name), key, self.certificate.subject, self.key, x509.BasicConstraints(False, None), names
         )
-        certificate_file, key_file = folder / f"{name}.pem", folder / f"{name}.key"
-        certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
-        key_file.touch(0o600)
-        key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        return certificate_file, key_file
+        return _written(folder, name, certificate, key)
+
+    def issue_for_client(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """Certificate and key files of an agent, good for an hour: a year would be a static password."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = _signed(
+            _name(name), key, self.certificate.subject, self.key, x509.BasicConstraints(False, None), None, HOUR
+        )
+        return _written(folder, name, certificate, key)
+
+
+def _written(
+    folder: Path, name: str, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey
+) -> tuple[Path, Path]:
+    certificate_file, key_file = folder / f"{name}.pem", folder / f"{name}.key"
+    certificate_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    key_file.touch(0o600)
+    key_file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return certificate_file, key_file
 
 
 def _name(text: str) -> x509.Name:
@@ -58,6 +73,7 @@ def _signed(
     issuer_key: ec.EllipticCurvePrivateKey,
     constraints: x509.BasicConstraints,
     names: x509.SubjectAlternativeName | None,
+    lifetime: datetime.timedelta = 3 * DAY,
 ) -> x509.Certificate:
     now = datetime.datetime.now(datetime.UTC)
     builder = (
@@ -66,8 +82,8 @@ def _signed(
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - DAY)
-        .not_valid_after(now + 2 * DAY)
+        .not_valid_before(now - lifetime / 3)
+        .not_valid_after(now + 2 * lifetime / 3)
         .add_extension(constraints, critical=True)
     )
     if names is not None:

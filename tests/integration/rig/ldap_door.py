@@ -12,8 +12,9 @@ from rig.place import free_port
 from rig.slapd import Slapd
 
 from adapters.ldap import answers, codec
-from adapters.ldap.codes import ANSWER, NOT_FINAL, Oid, Op
+from adapters.ldap.codes import NOT_FINAL, Oid, Op
 from adapters.ldap.framing import LIMIT_UPSTREAM, Framer, Message
+from bridge.wire import ber
 
 TIMEOUT = 10.0
 ALL = ("read", "write", "admin")
@@ -68,14 +69,20 @@ class Talk:
     def __exit__(self, *_: object) -> None:
         self.socket.close()
 
-    def tls(self, ca: Path) -> Talk:
+    def tls(self, ca: Path, certificate: tuple[Path, Path] | None = None) -> Talk:
         context = ssl.create_default_context(cafile=str(ca))
+        if certificate is not None:
+            context.load_cert_chain(*certificate)
         self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
         return self
 
     def start_tls(self, ca: Path) -> Talk:
         assert self.ask(codec.extended(Oid.START_TLS)).code == 0
         return self.tls(ca)
+
+    def sasl(self, mechanism: str, credentials: bytes | None = None) -> answers.LdapResult:
+        parts = [ber.encode(4, mechanism.encode()), *([] if credentials is None else [ber.encode(4, credentials)])]
+        return self.ask(ber.encode(Op.BIND, ber.encode_integer(3), ber.encode(4, b""), ber.encode(0xA3, *parts)))
 
     def bind(self, token: str, name: str = "") -> answers.LdapResult:
         return self.ask(codec.simple_bind(name.encode(), token.encode()))
@@ -124,7 +131,3 @@ class Talk:
         except TimeoutError:
             return False
         return True
-
-
-def final(tag: int) -> bool:
-    return tag in ANSWER.values()
