@@ -137,11 +137,11 @@ class Directory:
 
 @contextmanager
 def client(
-    port: int, ca: Path, name: str, password: str, *, host: str = "127.0.0.1", **more: Any
+    port: int, ca: Path, name: str, password: str, *, host: str = "127.0.0.1", get_info: str = ldap3.SCHEMA, **more: Any
 ) -> Iterator[ldap3.Connection]:
-    """ldap3 over LDAPS, logged in; raises LDAPException when it is refused."""
+    """ldap3 over LDAPS, logged in; raises LDAPException when it is refused. ``get_info``: what it checks names by."""
     tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, ca_certs_file=str(ca))
-    server = ldap3.Server(host, port, use_ssl=True, tls=tls, connect_timeout=10)
+    server = ldap3.Server(host, port, use_ssl=True, tls=tls, connect_timeout=10, get_info=get_info)
     settings: dict[str, Any] = {"raise_exceptions": True, "receive_timeout": 30, "auto_referrals": False}
     connection = ldap3.Connection(server, name, password, **{**settings, **more})
     try:  # its own context manager leaves open what was open, and what was refused
