@@ -40,7 +40,18 @@ class Sight:
 class Sieve:
     """One search's. ``sift`` gives the message itself when all of it may pass, other bytes, or None for nothing."""
 
-    __slots__ = ("_base", "_by_attribute", "_by_name", "_clean", "_owner", "_root", "_search", "_sight", "_visible")
+    __slots__ = (
+        "_asks_secret",
+        "_base",
+        "_by_attribute",
+        "_by_name",
+        "_clean",
+        "_owner",
+        "_root",
+        "_search",
+        "_sight",
+        "_visible",
+    )
 
     def __init__(self, sight: Sight, search: codec.Search, base: Name, *, public: bool) -> None:
         narrowing = frozenset() if public else sight.admission.narrowing
@@ -53,6 +64,7 @@ class Sieve:
         self._owner = bool(sight.secrets)
         self._visible = self._view(self._base) if self._by_attribute else self._secretless(sight.secrets)
         self._clean = bool(search.attributes) and not any(map(self._may_be_secret, search.attributes))
+        self._asks_secret = any(map(self._is_secret, search.attributes))
 
     @property
     def narrows_names(self) -> bool:
@@ -60,8 +72,12 @@ class Sieve:
 
     @property
     def idle(self) -> bool:
-        """Whether every entry passes as it is, unless it mentions secrets."""
-        return not (self._root or self._by_name or self._by_attribute or self._owner)
+        """Whether every entry passes as it is, unless it mentions secrets.
+
+        A secret that was asked for is not left to what an entry mentions: 389-ds answers under the name that was asked,
+        an OID too.
+        """
+        return not (self._root or self._by_name or self._by_attribute or self._owner or self._asks_secret)
 
     @property
     def clean(self) -> bool:
@@ -89,7 +105,10 @@ class Sieve:
         return filtered(message, visible)
 
     def _may_be_secret(self, asked: bytes) -> bool:
-        return asked != NONE and (is_list(asked) or sensitive(self._sight.known.schema.names(asked)))
+        return asked != NONE and (is_list(asked) or self._is_secret(asked))
+
+    def _is_secret(self, asked: bytes) -> bool:
+        return asked != NONE and not is_list(asked) and sensitive(self._sight.known.schema.names(asked))
 
     def _view(self, target: Target) -> Visible:
         admission, sight = self._sight.admission, self._sight

@@ -103,6 +103,9 @@ class Services:
         """Records that the log was read, before anybody sees the answer."""
         self.write(read_event(actor.id, query, selection, count, via=actor.via))
 
+    def new_event_id(self) -> str:
+        return _IDENTIFIERS.next()[0]
+
     def new_token_id(self) -> str:
         return secrets.token_urlsafe(12)
 

@@ -17,6 +17,7 @@ from bridge.config.values import (
     HostPattern,
     Listen,
     Many,
+    Moment,
     Name,
     Note,
     Port,
@@ -60,7 +61,8 @@ class Upstream(Section):
 class Account(Section):
     """A static account. ``user`` is its login name there when it differs from the key it has here.
 
-    ``secret`` is a password or a private key; ``passphrase`` belongs to an encrypted private key.
+    ``secret`` is a password or a private key; ``passphrase`` belongs to an encrypted private key. After
+    ``sunset`` nobody but the bridge should use the account.
     """
 
     secret: SecretText
@@ -68,6 +70,7 @@ class Account(Section):
     user: Text | None = None
     description: Note = ""
     labels: Many[Name] = ()
+    sunset: Moment | None = None
 
 
 class System(Section):

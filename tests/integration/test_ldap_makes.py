@@ -102,7 +102,10 @@ def test_a_password_is_shown_under_no_name(front: Front) -> None:
             front.code(connection, front.people, "(objectClass=*)", name)
             for entry in connection.response or ():
                 shown = {key.lower() for key, values in entry.get("raw_attributes", {}).items() if values}
-                assert not [one for one in shown if one.startswith(("userpassword", "2.5.4.35", "unicodepwd"))], (name, entry)
+                assert not [one for one in shown if one.startswith(("userpassword", "2.5.4.35", "unicodepwd"))], (
+                    name,
+                    entry,
+                )
                 assert b"{SSHA}" not in str(entry).encode()
 
 
@@ -183,8 +186,12 @@ def test_active_directorys_reason_is_for_ops(active: Front) -> None:
         pass
     assert "533" not in str(raised.value)
     assert "disabled" not in str(raised.value)
-    ends = [one for one in active.bridge.events(system="disabled") if one["type"] == "session.close"]
-    assert "account disabled" in str(ends), ends
+
+    def ends() -> list[dict[str, Any]]:
+        return [one for one in active.bridge.events(system="disabled") if one["type"] == "session.close"]
+
+    active.bridge.wait(ends, 10, "closed")
+    assert "account disabled" in str(ends())
 
 
 def test_referrals_of_the_root_are_left_out(active: Front) -> None:

@@ -32,6 +32,8 @@ COMMANDS: dict[str, Command] = {
     "secret.set": secrets.set_secret,
     "secret.list": secrets.list_all,
     "secret.delete": secrets.delete,
+    "secret.scan": secrets.scan,
+    "secret.scanned": secrets.scanned,
     "policy.explain": policy.explain,
     "policy.who_can": policy.who_can,
     "alert.list": alerts.list_all,

@@ -8,8 +8,9 @@ from typing import Any
 from bridge.adapter import Secret
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
-from bridge.translation.record import IndexKeys
-from bridge.translation.vocabulary import SECRET_CHANGE
+from bridge.translation import facts
+from bridge.translation.record import Event, IndexKeys
+from bridge.translation.vocabulary import INTENT, OUTCOME, PENDING, SECRET_CHANGE, SECRET_SCAN
 
 
 def set_secret(services: Services, actor: Actor, name: str, value: str) -> dict[str, Any]:
@@ -37,3 +38,22 @@ def delete(services: Services, actor: Actor, name: str) -> dict[str, Any]:
             raise CommandFailed(f"no secret {name} in the store", status=404, field="name")
         change.made(asdict(before), None)
     return {"name": name, "deleted": True}
+
+
+def scan(services: Services, actor: Actor, path: str) -> dict[str, Any]:
+    """Records that the command line is about to search files for the static secrets."""
+    request = services.new_event_id()
+    sections = {"actor": actor.section(), "detail": facts.detail_section(path=path)}
+    services.write(Event(SECRET_SCAN, INTENT, PENDING, sections=sections, id=request))
+    return {"request": request}
+
+
+def scanned(services: Services, actor: Actor, request: str, counts: dict[str, str]) -> dict[str, Any]:
+    """Records in how many places the secret of each account was found."""
+    sections = {
+        "actor": actor.section(),
+        "corr": facts.section(request=request),
+        "detail": facts.detail_section(counts=counts),
+    }
+    services.write(Event(SECRET_SCAN, OUTCOME, sections=sections, request=request), done=True)
+    return {"recorded": True}

@@ -36,6 +36,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "secret.set": {"name": "orders/svc", "value": CANARY},
     "secret.list": {},
     "secret.delete": {"name": "kept"},
+    "secret.scan": {"path": "/srv"},
+    "secret.scanned": {"request": "01JDM3", "counts": {"pg/svc": "2"}},
     "policy.explain": {"agent": "deploy-7", "system": "orders"},
     "policy.who_can": {"system": "orders"},
     "alert.list": {},
