@@ -13,7 +13,16 @@ from rig.bridge import Bridge
 from rig.place import Place
 
 SHORTEST = 12  # bytes of a needle; shorter ones would be found by chance
-TABLES = ("pg/data", "mariadb/data", "slapd/data", "ds389/db", "ds389/nss", "samba/private", "samba/state")
+TABLES = (
+    "pg/data",
+    "mariadb/data",
+    "slapd/data",
+    "slapd-big/data",
+    "ds389/db",
+    "ds389/nss",
+    "samba/private",
+    "samba/state",
+)
 
 
 def spellings(secret: bytes) -> set[bytes]:
