@@ -122,7 +122,12 @@ class Describing:
     @property
     def repeatable(self) -> bool:
         """Statements of one shape make equal operations: not where the log keeps the literals."""
-        return self._logging is not StatementLogging.FULL
+        return not self.keeps_values
+
+    @property
+    def keeps_values(self) -> bool:
+        """The log may have the values of parameters."""
+        return self._logging is StatementLogging.FULL
 
     def operations(self, text: bytes, statements: tuple[Statement, ...]) -> list[Operation]:
         if len(statements) == 1:
@@ -167,8 +172,6 @@ class Describing:
     def bound(self, operation: Operation, bind: Bind | None) -> Operation:
         """With the parameters' values, where the log may have them."""
         if bind is None or not bind.parameters:
-            return operation
-        if self._logging is not StatementLogging.FULL:
             return operation
         values = tuple(self._value(bind, index) for index in range(min(len(bind.parameters), MAX_PARAMETERS)))
         details = {**operation.details, "parameter_count": len(bind.parameters)}

@@ -246,17 +246,17 @@ class Requests:
         return None
 
     async def _bind(self, body: bytes, whole: bool) -> bytes | None:
-        bind: Bind | None = None
-        if whole:
-            bind = codec.parse_bind(body)
-            portal_name, statement_name = bind.portal, bind.statement
-        else:
-            portal_name, statement_name = _two_names(body, "Bind")
+        portal_name, statement_name = _two_names(body, "Bind")
+        bind = codec.parse_bind(body) if whole and self._describing.keeps_values else None
         portal_name, statement_name = self._name(portal_name), self._name(statement_name)
-        prepared = await self._resolve(self._statements, statement_name)
-        self._replacing(portal_name)
-        if len(self._portals.known) >= MAX_NAMES and portal_name not in self._portals.known:
-            raise PeerFault("too many portals")
+        prepared = self._statements.resolve(statement_name, self._batch)
+        if isinstance(prepared, Doubt):
+            prepared = await self._resolve(self._statements, statement_name)
+        portals = self._portals.known
+        if portals:
+            self._replacing(portal_name)
+            if len(portals) >= MAX_NAMES and portal_name not in portals:
+                raise PeerFault("too many portals")
         change = self._portals.change(portal_name, Portal(prepared, bind), self._batch)
         self._answers.expect(Expected(BIND, change=change))  # type: ignore[arg-type]
         return None
@@ -280,7 +280,10 @@ class Requests:
 
     async def _execute(self, body: bytes, whole: bool) -> bytes | None:
         execute = codec.parse_execute(body)
-        portal = await self._resolve(self._portals, self._name(execute.portal))
+        name = self._name(execute.portal)
+        portal = self._portals.resolve(name, self._batch)
+        if isinstance(portal, Doubt):
+            portal = await self._resolve(self._portals, name)
         if portal is not None and portal.unit is not None:  # goes on where a row limit stopped it
             self._answers.expect(Expected(EXECUTE, (portal.unit,)))
             return None
