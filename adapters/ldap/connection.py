@@ -195,8 +195,13 @@ class Connection:
         guard = Protected(static, known.schema, (admission.agent.id, admission.agent.name))
         referrals = Referrals(options.url, (system.host, *options.managed_hosts))
         results = Results(
-            directory.framer, admission.outcome, referrals, pass_references=options.pass_references, stamp=stamp
-        )
+            directory.framer,
+            admission.outcome,
+            referrals,
+            known.secrets,
+            pass_references=options.pass_references,
+            stamp=stamp,
+        )  # fmt: skip
         describing = Describing(
             system.statements, known.schema, known.names, secrets=secrets, open_names=known.open_names,
             special_names=options.special_names,

@@ -83,6 +83,25 @@ class Framer:
         start, self._at = self._at, end
         return message(self._data, start, end)
 
+    def run(self, prefix: bytes, most: int) -> tuple[int, int]:
+        """Takes the messages that follow, are there as a whole, and have ``prefix`` behind their header: how many, and
+        where the last one ends in the ``data`` of the message before. ``most`` -1: any number."""
+        data, at, count = self._data, self._at, 0
+        size = len(data)
+        while count != most and at + 2 <= size and data[at] == ber.SEQUENCE:
+            length, start = data[at + 1], at + 2
+            if length & 0x80:
+                octets = length & 0x7F
+                if not 1 <= octets <= ber.MAX_LENGTH_OCTETS:
+                    break  # ``next`` says what is wrong
+                length, start = int.from_bytes(data[start : start + octets], "big"), start + octets
+            end = start + length
+            if end > size or not data.startswith(prefix, start):
+                break
+            at, count = end, count + 1
+        self._at = at
+        return count, at
+
     def feed(self, data: bytes) -> list[Message]:
         """All messages that are whole now."""
         self.add(data)

@@ -16,7 +16,7 @@ from twisted.internet.defer import DeferredLock
 from adapters.ldap import codec, filters
 from adapters.ldap.answers import read_result
 from adapters.ldap.codes import Code, Op
-from adapters.ldap.entries import entry_name
+from adapters.ldap.entries import Mentions, entry_name
 from adapters.ldap.names import Name, Names
 from adapters.ldap.refusals import Spoken
 from adapters.ldap.rootdse import read_entry
@@ -38,17 +38,23 @@ _WHERE = (b"subschemaSubentry", b"namingContexts", b"defaultNamingContext")
 
 @dataclass(slots=True)
 class Knowledge:
-    """One directory's. ``until``: when to ask anew, on the monotonic clock."""
+    """One directory's.
+
+    ``secrets`` finds what may be an attribute with secrets in a run of entries. ``until``: when to ask anew, on the
+    monotonic clock.
+    """
 
     schema: Schema = field(default_factory=Schema)
     open_names: frozenset[str] = frozenset()
     names: Names = field(init=False)
+    secrets: Mentions = field(init=False)
     contexts: tuple[bytes, ...] = ()
     until: float = 0.0
     entries: dict[str, Name | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.names = Names(self.schema)
+        self.secrets = Mentions(self.schema.secret_words())
 
 
 class Learning:

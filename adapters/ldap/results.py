@@ -12,13 +12,17 @@ from dataclasses import dataclass
 
 from adapters.ldap import answers, codec, controls
 from adapters.ldap.codes import NOT_FINAL, Code, Oid, Op
+from adapters.ldap.entries import Mentions
 from adapters.ldap.framing import MAX_ID, Framer, Message
 from adapters.ldap.referrals import Referrals
 from adapters.ldap.refusals import refusal as refusal_message
-from adapters.ldap.sieve import Sieve, mentions_secrets
+from adapters.ldap.sieve import Sieve
 from bridge.adapter import Outcome, Permit, Refused, Result
+from bridge.wire import ber
 
 GOOD = frozenset({Code.SUCCESS, Code.COMPARE_FALSE, Code.COMPARE_TRUE, Code.SASL_IN_PROGRESS})
+
+_ENTRY = bytes((Op.ENTRY,))
 
 MAX_CHAINS = 64
 """Paged searches of one session whose count is kept between two pages."""
@@ -56,6 +60,7 @@ class Results:
         framer: Framer,
         told: Callable[[Permit, Outcome], None],
         referrals: Referrals,
+        secrets: Mentions,
         *,
         pass_references: bool = False,
         stamp: bytes = b"",
@@ -67,6 +72,7 @@ class Results:
         self._framer = framer
         self._told = told
         self._referrals = referrals
+        self._secrets = secrets
         self._pass_references = pass_references
         self._stamp = stamp
         self._chains: OrderedDict[bytes, int] = OrderedDict()
@@ -113,12 +119,11 @@ class Results:
         while (message := framer.next()) is not None:
             passed = self._one(message)
             if passed is message:
-                if message.data is block and message.start == end:
-                    end = message.end
-                    continue
-                if end:
-                    out.append(memoryview(block)[start:end])
-                block, start, end = message.data, message.start, message.end
+                if message.data is not block or message.start != end:
+                    if end:
+                        out.append(memoryview(block)[start:end])
+                    block, start = message.data, message.start
+                end = self._run(message) if message.tag == Op.ENTRY else message.end
             elif passed is not None:
                 if end:
                     out.append(memoryview(block)[start:end])
@@ -127,6 +132,20 @@ class Results:
         if end:
             out.append(block if end - start == len(block) else memoryview(block)[start:end])
         return out
+
+    def _run(self, first: Message) -> int:
+        """Where the run of entries ends that pass as ``first`` does, which is most of what directories send."""
+        asked = self.outstanding[first.id]
+        sieve = asked.sieve
+        if sieve is None or not sieve.idle or not (sieve.clean or not self._suspicious):
+            return first.end
+        most = -1 if asked.limit < 0 else asked.limit - asked.rows
+        count, end = self._framer.run(ber.encode_integer(first.id) + _ENTRY, most)
+        if not count:
+            return first.end
+        asked.rows += count
+        asked.bytes += end - first.end
+        return end
 
     def _one(self, message: Message) -> Message | bytes | None:
         asked = self.outstanding.get(message.id)
@@ -170,8 +189,8 @@ class Results:
         """Whether a name of an attribute with secrets may be in it; a block of entries is looked at once."""
         if message.data is not self._block:
             self._block = message.data
-            self._suspicious = mentions_secrets(message.data)
-        return self._suspicious and mentions_secrets(message.raw)
+            self._suspicious = self._secrets.in_bytes(message.data)
+        return self._suspicious and self._secrets.in_bytes(message.raw)
 
     def _cut(self, number: int, asked: Asked) -> bytes:
         """The bridge's own limit is reached, whatever the directory made of the one in the request."""

@@ -67,6 +67,8 @@ class Schema:
         self._by_name: dict[str, AttributeType] = {}
         self._spoken: dict[bytes, tuple[str, ...]] = {}
         self._below: dict[str, list[AttributeType]] = {}
+        types = tuple(types)
+        self._own = types
         standard = {type_.oid: type_.names[0] for type_ in _standard()}
         for type_ in (*_standard(), *(_led_by(type_, standard.get(type_.oid, "")) for type_ in types)):
             for name in (type_.oid.lower(), *type_.names):
@@ -128,6 +130,15 @@ class Schema:
                     waiting.append(type_.oid)
                     found.append((*type_.names, type_.oid))
         return tuple(found)
+
+    def secret_words(self) -> tuple[str, ...]:
+        """One of these is in each name of each sensitive attribute that the directory can send of its own accord."""
+        names = [name for type_ in self._own if sensitive(type_.names) for name in type_.names]
+        if not names:
+            return SECRET_STEMS  # it has shown no schema, or a strange one
+        shared = {stem for stem in SECRET_STEMS if sum(stem in name for name in names) > 1}
+        alone = {name for name in names if not any(stem in name for stem in shared)}
+        return (*sorted(shared), *sorted(alone))
 
     def everything(self) -> tuple[tuple[str, ...], ...]:
         """The names of every type."""

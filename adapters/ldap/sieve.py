@@ -11,19 +11,17 @@ from dataclasses import dataclass
 
 from adapters.ldap import codec, rootdse
 from adapters.ldap.attributes import Visible, is_list
-from adapters.ldap.entries import Mentions, entry_name, filtered
+from adapters.ldap.entries import entry_name, filtered
 from adapters.ldap.framing import Message
 from adapters.ldap.knowledge import Knowledge
 from adapters.ldap.names import Name
 from adapters.ldap.protected import Protected
 from adapters.ldap.refusals import Spoken
-from adapters.ldap.schema import SECRET_STEMS, sensitive
+from adapters.ldap.schema import sensitive
 from bridge.adapter import Action, Admission, Target
 
 NONE = b"1.1"
 """Stands for no attribute at all (RFC 4511 section 4.5.1.8)."""
-
-_SECRETS = Mentions(SECRET_STEMS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,58 +36,38 @@ class Sight:
 
 
 class Sieve:
-    """One search's. ``sift`` gives the message itself when all of it may pass, other bytes, or None for nothing."""
+    """One search's. ``sift`` gives the message itself when all of it may pass, other bytes, or None for nothing.
 
-    __slots__ = (
-        "_asks_secret",
-        "_base",
-        "_by_attribute",
-        "_by_name",
-        "_clean",
-        "_owner",
-        "_root",
-        "_search",
-        "_sight",
-        "_visible",
-    )
+    ``idle``: every entry passes as it is, unless it mentions secrets; ``clean``: it cannot. An attribute with secrets
+    that was asked for by name comes back under that name, whatever it is (389-ds), so that each entry is read then.
+    """
+
+    __slots__ = ("_by_attribute", "_by_name", "_root", "_search", "_sight", "_visible", "clean", "idle")
 
     def __init__(self, sight: Sight, search: codec.Search, base: Name, *, public: bool) -> None:
         narrowing = frozenset() if public else sight.admission.narrowing
         self._sight = sight
         self._search = search
-        self._base: Target = {"base": base.target}
         self._root = not search.base and search.scope == 0
         self._by_name = "base" in narrowing
         self._by_attribute = "attribute" in narrowing
-        self._owner = bool(sight.secrets)
-        self._visible = self._view(self._base) if self._by_attribute else self._secretless(sight.secrets)
-        self._clean = bool(search.attributes) and not any(map(self._may_be_secret, search.attributes))
-        self._asks_secret = any(map(self._is_secret, search.attributes))
+        own: Target = {"base": base.target}
+        self._visible = self._view(own) if self._by_attribute else self._secretless(sight.secrets)
+        listed = not search.attributes or any(map(is_list, search.attributes))
+        named = any(map(self._secret, search.attributes))
+        self.clean = not listed and not named
+        self.idle = not (named or self._root or self._by_name or self._by_attribute or sight.secrets)
 
     @property
     def narrows_names(self) -> bool:
         return self._by_name
-
-    @property
-    def idle(self) -> bool:
-        """Whether every entry passes as it is, unless it mentions secrets.
-
-        A secret that was asked for is not left to what an entry mentions: 389-ds answers under the name that was asked,
-        an OID too.
-        """
-        return not (self._root or self._by_name or self._by_attribute or self._owner or self._asks_secret)
-
-    @property
-    def clean(self) -> bool:
-        """Whether no attribute with secrets was asked for."""
-        return self._clean
 
     def sift(self, message: Message) -> Message | bytes | None:
         """Raises PeerFault for what is no entry."""
         if self._root:
             return rootdse.rewritten(message, self._search, self._sight.served)
         visible = self._visible
-        if self._by_name or self._owner:
+        if self._by_name or self._sight.secrets:
             try:
                 name = self._sight.known.names.of_entry(entry_name(message))
             except Spoken:  # a name that nobody can judge
@@ -100,14 +78,11 @@ class Sieve:
                     return None
                 if self._by_attribute:
                     visible = self._view(target)
-            if self._owner and self._sight.protected.owns(name):
+            if self._sight.secrets and self._sight.protected.owns(name):
                 visible = self._secretless(frozenset())
         return filtered(message, visible)
 
-    def _may_be_secret(self, asked: bytes) -> bool:
-        return asked != NONE and (is_list(asked) or self._is_secret(asked))
-
-    def _is_secret(self, asked: bytes) -> bool:
+    def _secret(self, asked: bytes) -> bool:
         return asked != NONE and not is_list(asked) and sensitive(self._sight.known.schema.names(asked))
 
     def _view(self, target: Target) -> Visible:
@@ -120,7 +95,3 @@ class Sieve:
 
     def _secretless(self, secrets: frozenset[str]) -> Visible:
         return Visible(self._sight.known.schema, lambda names: True, secrets)
-
-
-def mentions_secrets(data: bytes) -> bool:
-    return _SECRETS.in_bytes(data)

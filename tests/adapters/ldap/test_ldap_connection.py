@@ -523,6 +523,41 @@ def test_secrets_are_taken_out_of_what_a_star_brings() -> None:
     assert second.raw == codec.request(2, clean)
 
 
+@pytest.mark.parametrize("asked", [b"2.5.4.35", b"USERpassword"])
+def test_secrets_that_are_asked_for_by_another_name(asked: bytes) -> None:
+    """389-ds answers under the name that was asked."""
+    play = Play()
+    legacy = play.bind()
+    play.client.says(2, search(PEOPLE, asked, b"cn"))
+    legacy.says(2, entry(ANNA, [(asked, [b"hash"]), (b"cn", [b"Anna"])]))
+    (message,) = play.client.heard()
+    assert message.raw == codec.request(2, entry())
+
+
+@pytest.mark.parametrize("cut", [1, 7, 64, 1000, 10**6])
+def test_runs_of_entries_pass_as_they_came_wherever_they_are_cut(cut: int) -> None:
+    """Two searches at once, entries with secrets among them, in pieces of any size."""
+    play = Play()
+    legacy = play.bind()
+    play.client.says(2, search())
+    play.client.says(3, search(PEOPLE, b"cn"))
+    plain = [entry(b"uid=a%d," % number + PEOPLE) for number in range(20)]
+    secret = entry(ANNA, [(b"cn", [b"Anna"]), (b"userPassword", [b"hash"])])
+    sent = [codec.request(2 + (number // 3) % 2, one) for number, one in enumerate(plain)]
+    wanted = [*sent, codec.request(2, entry()), *sent]
+    data = b"".join([*sent, codec.request(2, secret), *sent])
+    heard = b""
+    for at in range(0, len(data), cut):
+        legacy.sends(data[at : at + cut])
+        heard += play.client.voice.heard()
+    assert heard == b"".join(wanted)
+    legacy.sends(answers.answer_to(Op.SEARCH, 2, 0) + answers.answer_to(Op.SEARCH, 3, 0))
+    outcomes = [one.outcomes[0] for one in play.admission.permits]
+    counted = [[one for one in (*sent, *sent) if one[4:5] == bytes((number,))] for number in (2, 3)]
+    assert [one.rows for one in outcomes] == [len(counted[0]) + 1, len(counted[1])]
+    assert outcomes[1].bytes == len(b"".join(counted[1]))
+
+
 def test_the_bridges_own_limit_abandons_the_search() -> None:
     play = Play(Options(max_entries=2))
     legacy = play.bind()

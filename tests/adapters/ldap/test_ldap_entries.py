@@ -91,6 +91,21 @@ def test_mentions_are_found_in_a_run_of_entries() -> None:
     assert all(mentions.in_bytes(name.upper().encode()) for name in SENSITIVE)
 
 
+def test_what_is_looked_for_covers_every_name_of_the_schemas_secrets() -> None:
+    definitions = [
+        "( 2.5.4.35 NAME ( 'userPassword' 'secretWord' ) )",
+        "( 1.2.3 NAME 'pwdHistory' )",
+        "( 1.2.4 NAME 'ipaNTHash' )",
+        "( 1.2.5 NAME 'mail' )",
+    ]
+    schema = Schema.of_definitions(definitions)
+    mentions = entries.Mentions(schema.secret_words())
+    for name in (b"userPassword;x", b"SECRETWORD", b"pwdHistory", b"ipanthash"):
+        assert mentions.in_bytes(entry((name, [b"x"])).raw), name
+    assert not mentions.in_bytes(entry((b"mail", [b"keyboard"])).raw)
+    assert Schema().secret_words() == SECRET_STEMS
+
+
 @given(st.binary(max_size=80))
 def test_garbage_in_an_entry_is_a_fault(body: bytes) -> None:
     message = whole(codec.request(1, ber.encode(Op.ENTRY, body)))
