@@ -42,7 +42,7 @@ class Sieve:
     that was asked for by name comes back under that name, whatever it is (389-ds), so that each entry is read then.
     """
 
-    __slots__ = ("_by_attribute", "_by_name", "_root", "_search", "_sight", "_visible", "clean", "idle")
+    __slots__ = ("_base", "_by_attribute", "_by_name", "_root", "_search", "_sight", "_visible", "clean", "idle")
 
     def __init__(self, sight: Sight, search: codec.Search, base: Name, *, public: bool) -> None:
         narrowing = frozenset() if public else sight.admission.narrowing
@@ -51,8 +51,8 @@ class Sieve:
         self._root = not search.base and search.scope == 0
         self._by_name = "base" in narrowing
         self._by_attribute = "attribute" in narrowing
-        own: Target = {"base": base.target}
-        self._visible = self._view(own) if self._by_attribute else self._secretless(sight.secrets)
+        self._base: Target = {"base": base.target}
+        self._visible = self._view(self._base, sight.secrets)
         listed = not search.attributes or any(map(is_list, search.attributes))
         named = any(map(self._secret, search.attributes))
         self.clean = not listed and not named
@@ -66,32 +66,33 @@ class Sieve:
         """Raises PeerFault for what is no entry."""
         if self._root:
             return rootdse.rewritten(message, self._search, self._sight.served)
-        visible = self._visible
-        if self._by_name or self._sight.secrets:
-            try:
-                name = self._sight.known.names.of_entry(entry_name(message))
-            except Spoken:  # a name that nobody can judge
+        if not (self._by_name or self._sight.secrets):
+            return filtered(message, self._visible)
+        try:
+            name = self._sight.known.names.of_entry(entry_name(message))
+        except Spoken:  # a name that nobody can judge
+            return None
+        target = self._base
+        if self._by_name:
+            target = {"base": name.target}
+            if not self._sight.admission.may(Action.READ, target):
                 return None
-            if self._by_name:
-                target: Target = {"base": name.target}
-                if not self._sight.admission.may(Action.READ, target):
-                    return None
-                if self._by_attribute:
-                    visible = self._view(target)
-            if self._sight.secrets and self._sight.protected.owns(name):
-                visible = self._secretless(frozenset())
-        return filtered(message, visible)
+        own = bool(self._sight.secrets) and self._sight.protected.owns(name)
+        if own or (self._by_name and self._by_attribute):
+            return filtered(message, self._view(target, frozenset() if own else self._sight.secrets))
+        return filtered(message, self._visible)
 
     def _secret(self, asked: bytes) -> bool:
         return asked != NONE and not is_list(asked) and sensitive(self._sight.known.schema.names(asked))
 
-    def _view(self, target: Target) -> Visible:
-        admission, sight = self._sight.admission, self._sight
-        return Visible(
-            sight.known.schema,
-            lambda names: admission.may(Action.READ, {**target, "attribute": names}),
-            sight.secrets,
-        )
+    def _view(self, target: Target, secrets: frozenset[str]) -> Visible:
+        admission = self._sight.admission
 
-    def _secretless(self, secrets: frozenset[str]) -> Visible:
-        return Visible(self._sight.known.schema, lambda names: True, secrets)
+        def may(names: tuple[str, ...]) -> bool:
+            return admission.may(Action.READ, {**target, "attribute": names})
+
+        return Visible(self._sight.known.schema, may if self._by_attribute else _any, secrets)
+
+
+def _any(names: tuple[str, ...]) -> bool:
+    return True

@@ -67,7 +67,7 @@ class FakeAdmission:
     def __init__(self, door: FakeDoor, agent: AgentFacts, actions: Iterable[Action]) -> None:
         self.agent = agent
         self.actions = frozenset(actions)
-        self.login = Login("legacy", Secret("static-password"))
+        self.login = Login(door.login, Secret("static-password"))
         self.refuse: dict[Action, Refused] = {}
         self.narrowing: frozenset[str] = frozenset()
         self.warning = ""
@@ -154,6 +154,7 @@ class FakeDoor:
         plaintext: bool = False,
         clock: IReactorTime | None = None,
         system: SystemFacts | None = None,
+        login: str = "legacy",
     ) -> None:
         self.system = system or SystemFacts("orders", options)
         self.story: list[str] = []
@@ -163,6 +164,7 @@ class FakeDoor:
         self.admissions: list[FakeAdmission] = []
         self._script = list(script)
         self._actions = frozenset(actions)
+        self.login = login
         self._agent = agent or AgentFacts("deploy-7", "Deploy 7", "payments")
 
     async def admit(

@@ -534,6 +534,21 @@ def test_secrets_that_are_asked_for_by_another_name(asked: bytes) -> None:
     assert message.raw == codec.request(2, entry())
 
 
+def test_what_the_options_open_stays_shut_in_the_static_accounts_entry() -> None:
+    """And grants that narrow by attribute count there as everywhere."""
+    play = Play(Options(secrets=("userPassword",)), login="cn=svc,dc=example")
+    legacy = play.bind()
+    play.admission.narrowing = frozenset({"attribute"})
+    play.admission.may = lambda action, target: "mail" not in target.get("attribute", ())  # type: ignore[method-assign]
+    play.client.says(2, search(b"dc=example"))
+    attributes = [(b"cn", [b"x"]), (b"mail", [b"x"]), (b"userPassword", [b"hash"])]
+    for name in (b"cn=svc,dc=example", b"cn=other,dc=example"):
+        legacy.says(2, entry(name, attributes))
+    own, other = play.client.heard()
+    assert own.raw == codec.request(2, entry(b"cn=svc,dc=example", attributes[:1]))
+    assert other.raw == codec.request(2, entry(b"cn=other,dc=example", [attributes[0], attributes[2]]))
+
+
 @pytest.mark.parametrize("cut", [1, 7, 64, 1000, 10**6])
 def test_runs_of_entries_pass_as_they_came_wherever_they_are_cut(cut: int) -> None:
     """Two searches at once, entries with secrets among them, in pieces of any size."""
