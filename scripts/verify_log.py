@@ -2,9 +2,11 @@
 """Verifies the translation log of an identity bridge without the bridge.
 
 For auditors: one file, needs Python 3.9 or newer and the package `cryptography`; it imports nothing of the bridge,
-opens no network connection and changes nothing. Take it from a release that you trust, not from the bridge's host.
+opens no network connection and changes nothing (a pack is unpacked into a temporary folder meanwhile). Take it from a
+release that you trust, not from the bridge's host.
 
     verify_log.py --key KEY evidence.json            proofs that `idbridge log prove` wrote
+    verify_log.py --key KEY november.tar.gz          an evidence pack that `idbridge log pack` wrote
     verify_log.py --key KEY translation.db           a whole log: a copy of the database, with its -wal file if any
     verify_log.py --key KEY --checkpoint kept.txt translation.db     … which must continue a checkpoint kept elsewhere
 
@@ -24,15 +26,24 @@ import hashlib
 import json
 import sqlite3
 import sys
+import tarfile
+import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 PROOF = "idbridge-proof-1"
+PACK = "idbridge-pack-1"
+PACKED = {
+    "summary.md", "policy.json", "registry.json", "checkpoint.txt", "checkpoints.jsonl", "events.jsonl",
+    "events.proofs.jsonl", "context.jsonl", "context.proofs.jsonl",
+}  # fmt: skip
+LARGEST_HEAD = 64 * 1024
 CHUNK = 10_000
 
 
@@ -132,6 +143,30 @@ def included(index: int, size: int, hash: bytes, path: Sequence[bytes], root: by
     return last == 0 and hash == root
 
 
+def consistent(old: int, new: int, old_root: bytes, new_root: bytes, path: Sequence[bytes]) -> bool:
+    """RFC 9162, 2.1.4.2."""
+    if old == new:
+        return not path and old_root == new_root
+    if not 0 < old < new or not path:
+        return False
+    steps = [old_root, *path] if old & (old - 1) == 0 else list(path)
+    index, last = old - 1, new - 1
+    while index & 1:
+        index, last = index >> 1, last >> 1
+    before = after = steps[0]
+    for step in steps[1:]:
+        if last == 0:
+            return False
+        if index & 1 or index == last:
+            before, after = inner(step, before), inner(step, after)
+            while not index & 1 and index:
+                index, last = index >> 1, last >> 1
+        else:
+            after = inner(after, step)
+        index, last = index >> 1, last >> 1
+    return last == 0 and before == old_root and after == new_root
+
+
 class Tree:
     """Grows leaf by leaf; keeps one hash per level."""
 
@@ -174,6 +209,151 @@ def verify_proofs(proofs: dict[str, Any], keys: Sequence[Key], witnesses: Sequen
             if not signed_by(note, witness):
                 raise Wrong(f"event {event['seq']}: {witness.name} did not sign the checkpoint of {size} events")
     say(f"verified: {len(proofs['events'])} events of {proofs['log']}")
+
+
+# -- an evidence pack
+
+
+def verify_pack(path: Path, keys: Sequence[Key], witnesses: Sequence[Key], kept: Sequence[str], say: Any) -> None:
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(path, "r:gz") as archive:
+        place, members = Path(folder), iter(archive)
+        text = head(archive, next(members, None), "manifest.json")
+        manifest = told(text, head(archive, next(members, None), "manifest.note"), keys)
+        unpack(archive, members, manifest["files"], place)
+        note = (place / "checkpoint.txt").read_text(encoding="utf-8")
+        size, root = checkpoint(note, keys)
+        if (size, root.hex()) != (manifest["checkpoint"]["size"], manifest["checkpoint"]["root"]):
+            raise Wrong("checkpoint.txt: is not the one that the manifest names")
+        for witness in witnesses:
+            if not signed_by(note, witness):
+                raise Wrong(f"{witness.name} did not sign the checkpoint of {size} events")
+        known = verify_checkpoints(place / "checkpoints.jsonl", size, root, keys)
+        for one in kept:
+            verify_kept(one, keys, known)
+        for name in ("events", "context"):
+            verify_section(place, name, manifest[name], size, root)
+        verify_policy(place)
+    say_pack(manifest, len(known), say)
+
+
+def head(archive: tarfile.TarFile, member: tarfile.TarInfo | None, name: str) -> str:
+    """One of the two files that come first."""
+    if member is None or member.name != name or not member.isreg() or member.size > LARGEST_HEAD:
+        raise Wrong(f"not an evidence pack: {name} is not where it belongs")
+    file = archive.extractfile(member)
+    return "" if file is None else file.read().decode()
+
+
+def told(text: str, note: str, keys: Sequence[Key]) -> dict[str, Any]:
+    """The manifest, once a key of the log has signed it."""
+    manifest: dict[str, Any] = json.loads(text)
+    if manifest["format"] != PACK:
+        raise Wrong(f"of another format: {manifest['format']}")
+    digest, log = hashlib.sha256(text.encode()).hexdigest(), manifest["log"]
+    if not note.startswith(f"{PACK}\n{log}\nsha256:{digest}\n\n"):
+        raise Wrong("manifest.json: is not the one that was signed")
+    if not any(signed_by(note, key) for key in keys if key.name == log and not key.witness):
+        raise Wrong(f"no key given here signed this pack of {log}")
+    return manifest
+
+
+def unpack(archive: tarfile.TarFile, members: Iterator[tarfile.TarInfo], files: dict[str, Any], place: Path) -> None:
+    """What the manifest names and nothing else, each as it names it."""
+    missing = dict(files)
+    for member in members:
+        expected = missing.pop(member.name, None)
+        if expected is None or member.name not in PACKED or not member.isreg() or member.size != expected["size"]:
+            raise Wrong(f"{member.name}: is not in the manifest, or not as the manifest has it")
+        source = archive.extractfile(member)
+        if source is None or copied(source, place / member.name) != expected["sha256"]:
+            raise Wrong(f"{member.name}: was altered")
+    if missing:
+        raise Wrong(f"{min(missing)}: is missing")
+
+
+def copied(source: IO[bytes], target: Path) -> str:
+    digest = hashlib.sha256()
+    with target.open("wb") as file:
+        while data := source.read(1 << 20):
+            digest.update(data)
+            file.write(data)
+    return digest.hexdigest()
+
+
+def verify_checkpoints(path: Path, size: int, root: bytes, keys: Sequence[Key]) -> dict[int, bytes]:
+    """Roots by size: each was signed, and the checkpoint of the pack continues it."""
+    known = {}
+    for line in lines_of(path):
+        one = json.loads(line)
+        older, its_root = checkpoint(one["note"], keys)
+        if not consistent(older, size, its_root, root, hashes(one["consistency"])):
+            raise Wrong(f"the checkpoint of {size} events does not continue the one of {older}: the log was rewritten")
+        known[older] = its_root
+    return known
+
+
+def verify_kept(note: str, keys: Sequence[Key], known: dict[int, bytes]) -> None:
+    """A checkpoint kept elsewhere can be compared with one of the same size only."""
+    size, root = checkpoint(note, keys)
+    if size not in known:
+        raise Wrong(f"the pack has no checkpoint of {size} events to compare with the one kept elsewhere")
+    if known[size] != root:
+        raise Wrong(f"the checkpoint of {size} events is not the one kept elsewhere: the log was rewritten")
+
+
+def verify_section(place: Path, name: str, said: dict[str, Any], size: int, root: bytes) -> None:
+    """Each event is in the tree that was signed, each after the one before, and as many as the manifest says."""
+    first = last = count = 0
+    proofs = lines_of(place / f"{name}.proofs.jsonl")
+    for body in lines_of(place / f"{name}.jsonl"):
+        seq, proof = json.loads(body)["seq"], json.loads(next(proofs, "{}"))
+        if proof.get("seq") != seq or seq <= last:
+            raise Wrong(f"{name}.jsonl: event {seq} has no proof, or is not in its place")
+        if not included(seq - 1, size, leaf(body.encode()), hashes(proof["path"]), root):
+            raise Wrong(f"event {seq}: is not the one that was logged: it is not in the tree that was signed")
+        first, last, count = first or seq, seq, count + 1
+        if count % CHUNK == 0:
+            progress(count)
+    found = {"count": count, "first": first, "last": last, "gapless": bool(count) and count == last - first + 1}
+    if found != said or next(proofs, None) is not None:
+        raise Wrong(f"{name}.jsonl: has not the events that the manifest names")
+
+
+def verify_policy(place: Path) -> None:
+    """policy.json repeats the last policy that context.jsonl proves."""
+    path = place / "policy.json"
+    if not path.exists():
+        return
+    policy = json.loads(path.read_text(encoding="utf-8"))
+    proven: dict[str, Any] = {}
+    for line in lines_of(place / "context.jsonl"):
+        event = json.loads(line)
+        if event["type"] == "policy.version":
+            proven = event
+    if not proven or (policy["event"], policy["policy"]) != (proven["seq"], proven["change"]["after"]):
+        raise Wrong("policy.json: is not the policy that the log has")
+
+
+def lines_of(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            yield line.rstrip("\n")
+
+
+def hashes(lines: Sequence[str]) -> list[bytes]:
+    return [base64.b64decode(line, validate=True) for line in lines]
+
+
+def say_pack(manifest: dict[str, Any], checkpoints: int, say: Any) -> None:
+    events, context, size = manifest["events"], manifest["context"], manifest["checkpoint"]["size"]
+    first, last = events["first"], events["last"]
+    say(f"verified: {events['count']} events of {manifest['log']}, and {context['count']} of its policy and agents")
+    say(f"  asked for: {manifest['query'] or 'everything'}")
+    if events["gapless"]:
+        say(f"  events {first} to {last}: all that the log has between them")
+    elif events["count"]:
+        say(f"  chosen from {first} to {last}; a pack cannot show that nothing that was asked for was left out")
+    say(f"  under the checkpoint of {size} events, one of {checkpoints} that continue each other")
 
 
 # -- a whole log
@@ -238,17 +418,20 @@ def progress(done: int) -> None:
 
 def verify(path: Path, keys: Sequence[Key], witnesses: Sequence[Key], kept: Sequence[str], say: Any) -> None:
     with path.open("rb") as file:
-        head = file.read(16)
-    if head == b"SQLite format 3\x00":
+        begin = file.read(16)
+    if begin == b"SQLite format 3\x00":
         verify_database(path, keys, witnesses, kept, say)
         return
     try:
+        if begin[:2] == b"\x1f\x8b":
+            verify_pack(path, keys, witnesses, kept, say)
+            return
         proofs = json.loads(path.read_text(encoding="utf-8"))
         if proofs["format"] != PROOF:
             raise Wrong(f"{path}: of another format: {proofs['format']}")
         verify_proofs(proofs, keys, witnesses, say)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Wrong(f"{path}: neither proofs nor a log, or damaged ({type(error).__name__})") from None
+    except (KeyError, TypeError, ValueError, AttributeError, EOFError, OSError, tarfile.TarError, zlib.error) as error:
+        raise Wrong(f"{path}: neither proofs nor a pack nor a log, or damaged ({type(error).__name__})") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

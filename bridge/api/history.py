@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -73,8 +73,62 @@ def _changes(reader: LogReader, at: int) -> Iterator[Mapping[str, Any]]:
     for page in reader.in_thread_pages(made, reader.in_thread_extent().size):
         for event in page:
             fields = event.fields
-            if fields["phase"] != INTENT and "after" in fields.get("change", {}):
+            if _made(fields):
                 yield fields["change"]
+
+
+def _made(fields: Mapping[str, Any]) -> bool:
+    """The event says what became different, not what is about to."""
+    return fields["phase"] != INTENT and fields["outcome"] == SUCCESS and "after" in fields.get("change", {})
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What counted in a period: the events that say so (``pages``, up to ``last``), what follows from them at its end
+    as JSON files by name, and what is missing."""
+
+    pages: Callable[[], Iterator[list[LoggedEvent]]]
+    last: int
+    documents: Mapping[str, Any]
+    notes: tuple[str, ...]
+
+
+def in_thread_context(reader: LogReader, since: int, until: int) -> Context:
+    """For an evidence pack: the policies that counted at some time of the period, and all changes of the registry up
+    to its end. Times in Unix milliseconds."""
+    both = Query((Term("type", (POLICY_VERSION, REGISTRY_CHANGE)), Term("until", (until,))))
+    _, _, last = reader.in_thread_span(both)
+    directory, changes = in_thread_directory(reader, until)
+    documents: dict[str, Any] = {
+        "registry.json": {"at": timestamp(until), "changes": changes, "agents": [one.plain() for one in directory]}
+    }
+    notes = [] if changes else ["the log has no change of the registry from before the end of the period"]
+    first = _policy_seq(reader, since)
+    try:
+        event = _policy_event(reader, until)
+        fields = event.fields
+        documents["policy.json"] = {"event": event.seq, "since": fields["ts"], "policy": fields["change"]["after"]}
+    except CommandFailed as failure:
+        notes.append(str(failure))
+
+    def pages() -> Iterator[list[LoggedEvent]]:
+        for page in reader.in_thread_pages(both, last):
+            yield [event for event in page if _counted(event, first)]
+
+    return Context(pages, last, documents, tuple(notes))
+
+
+def _policy_seq(reader: LogReader, at: int) -> int:
+    """Of the policy that counted then; 0 when the log has none from so early."""
+    try:
+        return _policy_event(reader, at).seq
+    except CommandFailed:
+        return 0
+
+
+def _counted(event: LoggedEvent, first_policy: int) -> bool:
+    fields = event.fields
+    return event.seq >= first_policy if fields["type"] == POLICY_VERSION else _made(fields)
 
 
 def _follow(agents: dict[str, Agent], subject: str, after: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 SIGNED_WITHIN = 20.0
 """Seconds to wait for a checkpoint over an event that was just written: twice what a running bridge needs."""
+
+T = TypeVar("T")
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
@@ -69,10 +71,12 @@ def prove(config: Path, as_json: bool, what: str, output: Path | None) -> None:
     """
     from bridge.daemon.calling import load_config
     from bridge.daemon.opening import log_evidence
+    from bridge.translation.proving import in_thread_prove
 
     found = call(config, "log.proved", {"what": what})
     engine, key = log_evidence(load_config(config))
-    proof = json.dumps(_proved(engine, found["events"], key), indent=1, ensure_ascii=False) + "\n"
+    proved = when_signed(lambda: in_thread_prove(engine, found["events"], key))
+    proof = json.dumps(proved, indent=1, ensure_ascii=False) + "\n"
     if output is None:
         click.echo(proof, nl=False)
         return
@@ -103,14 +107,14 @@ def _checkpoint(path: Path, keys: list[VerifierKey]) -> Checkpoint:
         raise NoteRefused(f"{path}: {problem}") from None
 
 
-def _proved(engine: Any, events: list[int], key: VerifierKey) -> dict[str, Any]:
-    """Waits for the checkpoint that the running bridge makes within seconds."""
-    from bridge.translation.proving import NotSignedYet, in_thread_prove
+def when_signed(made: Callable[[], T]) -> T:
+    """What ``made`` returns, once the running bridge has made the checkpoint it needs, within seconds."""
+    from bridge.translation.proving import NotSignedYet
 
     end = time.monotonic() + SIGNED_WITHIN
     while True:
         try:
-            return in_thread_prove(engine, events, key)
+            return made()
         except NotSignedYet:
             if time.monotonic() > end:
                 raise

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from bridge.cli import evidence, showing
+from bridge.cli import evidence, packing, showing
 from bridge.cli.asking import AskingCommand
 from bridge.cli.calling import call, command, fail
 from bridge.cli.times import DURATION, MOMENT, UNTIL
@@ -251,5 +251,6 @@ log.add_command(play)
 log.add_command(evidence.verify)
 log.add_command(evidence.prove)
 log.add_command(evidence.key)
+log.add_command(packing.pack)
 log.add_command(sinks)
 log.add_command(resend)

@@ -34,7 +34,7 @@ from bridge.translation import facts
 from bridge.translation.appending import in_thread_append
 from bridge.translation.checkpoints import Checkpoints, load_signer
 from bridge.translation.log import LogUnavailable
-from bridge.translation.note import VerifierKey
+from bridge.translation.note import Signer, VerifierKey
 from bridge.translation.overview import Overview
 from bridge.translation.reading import LogReader
 from bridge.translation.record import Event, IndexKeys
@@ -202,10 +202,16 @@ def reader(config: Config) -> LogReader:
 
 def log_evidence(config: Config) -> tuple[Engine, VerifierKey]:
     """For verifying and proving, which read the database itself: the log, and the key that its checkpoints have."""
+    engine, signer = log_signer(config)
+    return engine, signer.key
+
+
+def log_signer(config: Config) -> tuple[Engine, Signer]:
+    """The same, with what signs: for evidence packs."""
     state = config.bridge.state
     engine = open_engine(state / "translation.db", kind="translation")
     upgrade(engine, "translation")
-    return engine, load_signer(state, engine, config.log_origin).key
+    return engine, load_signer(state, engine, config.log_origin)
 
 
 def declared_changes(config: Config, changed: list[Changed]) -> list[Event]:

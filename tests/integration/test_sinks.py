@@ -9,11 +9,14 @@ import hmac
 import json
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from jsonschema import Draft202012Validator
+from referencing import Registry, Resource
 from rig.bridge import Bridge
 from rig.certificates import Authority
 from rig.place import Place, free_port
@@ -22,6 +25,7 @@ from rig.rsyslog import Rsyslog, available
 
 MakeBridge = Callable[..., Bridge]
 SECRET = "webhook secret"
+OCSF = Path(__file__).parents[1] / "bridge" / "translation" / "ocsf_1.8.0.jsonl"
 
 
 @pytest.fixture
@@ -90,6 +94,21 @@ def by_seq(lines: list[str]) -> dict[int, str]:
     return {json.loads(line)["seq"]: line for line in lines}
 
 
+def invalid(event: dict[str, Any]) -> list[str]:
+    """What the published OCSF schema has against it."""
+    found = ocsf_validators()[event["class_uid"]].iter_errors(event)
+    return [f"{event['metadata']['event_code']}: {one.message}" for one in found]
+
+
+@cache
+def ocsf_validators() -> dict[int, Draft202012Validator]:
+    """By class_uid."""
+    parts = [json.loads(line) for line in OCSF.read_text().splitlines()]
+    registry: Registry[Any] = Registry().with_resources([(one["$id"], Resource.from_contents(one)) for one in parts])
+    classes = {one["properties"]["class_uid"]["const"]: one for one in parts if "class_uid" in one["properties"]}
+    return {uid: Draft202012Validator(one, registry=registry) for uid, one in classes.items()}
+
+
 def test_what_was_logged_is_what_arrived(
     make_bridge: MakeBridge, rsyslog: Rsyslog, receiver: Receiver, secret: Path, authority: Authority, tmp_path: Path
 ) -> None:
@@ -131,6 +150,7 @@ def test_what_was_logged_is_what_arrived(
     assert all(head.split(" ")[1] == "idbridge" and 'meta sequenceId="' in head for head, _ in messages)
     events = [event for request in receiver.taken() for event in json.loads(request["body"])["events"]]
     assert_complete(bridge, by_seq([event["raw_data"] for event in events]))
+    assert {problem for event in events for problem in invalid(event)} == set()
     for request in receiver.taken():
         headers, body = request["headers"], request["body"].encode()
         signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
