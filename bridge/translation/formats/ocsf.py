@@ -283,6 +283,7 @@ _MAPPED: dict[str, Callable[[Fields], Mapped]] = {
     v.RECORDING_PRUNE: _other_request(_DELETE),
     v.OPERATION: _operation,
     v.RECONCILE: _other_request(_READ),
+    v.SECRET_SCAN: _other_request(_READ),
     v.REGISTRY_CHANGE: _entity("agent registry"),
     v.CONFIG_CHANGE: _entity("configuration"),
     v.POLICY_VERSION: _entity("policy"),
