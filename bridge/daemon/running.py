@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -35,6 +36,10 @@ SWITCH_INTERVAL = 0.5e-3
 """Seconds the log's thread may hold the interpreter while the reactor waits for it; Python's 5 ms are 50 statements,
 and at 10 µs the two threads do little but take turns (measured)."""
 
+YOUNG_OBJECTS = 10_000
+"""New containers between looks for cyclic garbage: a few megabytes. At Python's 700 every look finds nothing but events
+that wait for the next flush."""
+
 CANNOT_START = (BridgeError, StorageError, KeyRefused, LogUnavailable, OSError, ValueError)
 """What a start may fail with that is the operator's to mend; all else is a defect, shown with its traceback."""
 
@@ -53,6 +58,7 @@ def run_forever(config_path: Path, *, log_format: str) -> int:
     from twisted.internet import reactor  # noqa: TID251  the one place that takes it
 
     sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.set_threshold(YOUNG_OBJECTS)
 
     observing.begin(log_format)
     process = Process(reactor, Bridge(reactor, config, storage), config)
@@ -88,6 +94,8 @@ class Process:
             log.warn("{problem}", problem=str(problem))
         await self._bridge.start()
         self._open_admin()
+        gc.collect()
+        gc.freeze()  # what is here now stays: modules and configuration need not be looked through again
         listening = {name: self._bridge.listening(name) for name in self._bridge.systems}
         log.info("identity-bridge {version} is ready: {listening}", version=__version__, listening=listening)
         notify("READY=1")

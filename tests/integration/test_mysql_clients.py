@@ -16,6 +16,7 @@ from typing import Any
 import pymysql
 import pytest
 import sqlalchemy
+import typing_extensions
 from rig.bridge import Bridge
 from rig.mariadb import MariaDB, ask, connect
 from rig.mysql_wire import MySQLTalk, error
@@ -163,20 +164,30 @@ def test_mysql_connector_j(shop: Bridge, manager: str, tmp_path: Path) -> None:
     attributed(shop, "connectorj")
 
 
-def test_sqlalchemy(shop: Bridge, manager: str) -> None:
-    url = sqlalchemy.URL.create(
-        "mysql+pymysql", "agent", manager, "127.0.0.1", shop.ports["shop"], "app", {"ssl_ca": str(shop.authority.ca)}
-    )
-    engine = sqlalchemy.create_engine(url)
-    with engine.begin() as connection:
-        assert connection.dialect.is_mariadb
-        row = connection.execute(
-            sqlalchemy.text("select who as sqlalchemy_marker from invoices where id = :id"), {"id": 3}
-        )
-        assert row.scalar() == "customer 3"
-        assert "invoices" in sqlalchemy.inspect(connection).get_table_names()
-    engine.dispose()
-    assert operations(shop, "sqlalchemy_marker")
+@pytest.mark.parametrize(
+    ("driver", "python"),
+    [("pymysql", sys.executable), ("mysqldb", SYSTEM_PYTHON), ("mysqlconnector", str(CONNECTOR))],
+)
+def test_sqlalchemy(shop: Bridge, manager: str, driver: str, python: str, tmp_path: Path) -> None:
+    """Our SQLAlchemy, also where the driver is another Python's: it needs nothing that is compiled."""
+    for module in (sqlalchemy, typing_extensions):
+        place = Path(module.__file__)
+        place = place.parent if place.name == "__init__.py" else place
+        (tmp_path / place.name).symlink_to(place)
+    modules = {"pymysql": "pymysql", "mysqldb": "MySQLdb", "mysqlconnector": "mysql.connector"}
+    more = {"PYTHONPATH": str(tmp_path)}
+    if (
+        not Path(python).exists()
+        or subprocess.run(
+            [python, "-c", f"import {modules[driver]}"], capture_output=True, check=False, timeout=60
+        ).returncode
+    ):
+        pytest.skip(f"no {driver} here")
+    out = run(shop, driver, [python, str(HERE / "clients" / "mysql_sqlalchemy.py"), driver], manager, **more)
+    said = json.loads(out)
+    assert "invoices" in said.pop("tables")
+    assert said == {"query": "customer 3", "kept": 0, "error": 1146, "mariadb": True}
+    attributed(shop, f"sqlalchemy_{driver}")
 
 
 # -- KILL --------------------------------------------------------------------------------------------------------------
