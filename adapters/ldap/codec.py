@@ -344,14 +344,21 @@ def unbind() -> bytes:
 
 
 def search(
-    base: bytes, scope: int, filter_: bytes, attributes: tuple[bytes, ...], *, size_limit: int = 0, time_limit: int = 0
+    base: bytes,
+    scope: int,
+    filter_: bytes,
+    attributes: tuple[bytes, ...],
+    *,
+    size_limit: int = 0,
+    time_limit: int = 0,
+    types_only: bool = False,
 ) -> bytes:
     """The operation of a Search of our own; ``filter_`` is encoded (``present`` makes one). Aliases stay."""
     return ber.encode(
         Op.SEARCH,
         ber.encode(ber.OCTET_STRING, base),
         _fixed(scope, 0, size_limit, time_limit),
-        ber.encode_boolean(False),
+        ber.encode_boolean(types_only),
         filter_,
         ber.encode(ber.SEQUENCE, *(ber.encode(ber.OCTET_STRING, name) for name in attributes)),
     )

@@ -15,7 +15,7 @@ from adapters.ldap import codec
 from adapters.ldap.codes import Code
 from adapters.ldap.controls import Ppolicy
 from adapters.ldap.observing import CONNECTIONS
-from adapters.ldap.questions import ANYTHING, LEVEL, Entry, Questions, logged_in
+from adapters.ldap.questions import ANYTHING, LEVEL, Entry, Questions, any_of, logged_in
 from adapters.ldap.schema import SENSITIVE
 from bridge.adapter import Action, Admission, Check, SystemFacts
 
@@ -47,7 +47,8 @@ async def examine(
         if encrypted and admission.upstream_tls is not None and not admission.upstream_tls.verifies:
             checks.append(Check("warning", "the directory's certificate is not verified (upstream.tls)"))
         checks += password(questions.directory.password)
-        return checks + await _looked_around(questions, admission, targets.get("base", frozenset()))
+        granted = targets.get("base", frozenset())
+        return checks + await _looked_around(questions, admission, granted, system.options.stats_log)
 
 
 def password(policy: Ppolicy) -> list[Check]:
@@ -61,7 +62,9 @@ def password(policy: Ppolicy) -> list[Check]:
     return found
 
 
-async def _looked_around(questions: Questions, admission: Admission, granted: frozenset[str]) -> list[Check]:
+async def _looked_around(
+    questions: Questions, admission: Admission, granted: frozenset[str], stats_log: str
+) -> list[Check]:
     root = await questions.entry("", *_ROOT)
     if root is None:
         return [Check("problem", "the directory does not tell about itself (rootDSE)")]
@@ -70,9 +73,10 @@ async def _looked_around(questions: Questions, admission: Admission, granted: fr
     entries, missing = await _readable(questions, bases)
     checks.append(_bases(bases, missing))
     checks += await _passwords(questions, [one for one in bases if one not in missing])
-    checks.append(await _sessions(questions))
+    checks.append(await _sessions(questions, stats_log))
     own = await questions.entry(admission.login.user) if "=" in admission.login.user else None
-    return [*checks, *await _rights(questions, [*entries, *([own] if own else [])], Action.WRITE in admission.actions)]
+    names = {entry.name for entry in (*entries, *([own] if own else []))}
+    return [*checks, *await _rights(questions, sorted(names), Action.WRITE in admission.actions)]
 
 
 def kind(root: Entry) -> str:
@@ -123,45 +127,52 @@ def _bases(bases: list[str], missing: list[str]) -> Check:
 
 async def _passwords(questions: Questions, bases: list[str]) -> list[Check]:
     seen = set()
+    wanted = any_of(*(codec.present(name.encode()) for name in _PASSWORDS))
     for base in bases:
-        for attribute in _PASSWORDS:
-            for entry in await questions.search(base, codec.present(attribute.encode()), attribute, most=1):
-                seen |= {name for name in entry.values if name in SENSITIVE}
+        for entry in await questions.search(base, wanted, *_PASSWORDS, most=SAMPLE, types_only=True):
+            seen |= {name for name in entry.values if name in SENSITIVE}
     if not seen:
         return []
     advice = f"{', '.join(sorted(seen))}; the bridge keeps them from agents unless options.secrets says otherwise"
     return [Check("warning", "the account can read stored passwords", advice)]
 
 
-async def _sessions(questions: Questions) -> Check:
+async def _sessions(questions: Questions, stats_log: str) -> Check:
     if await questions.entry(CONNECTIONS) is not None:
         return Check("ok", "the directory lists its sessions to this account (idbridge reconcile)")
+    if stats_log:
+        return Check("ok", "sessions are told by OpenLDAP's stats log (idbridge reconcile)", stats_log)
     advice = f"idbridge reconcile needs read access to {CONNECTIONS}, which OpenLDAP alone has"
     return Check("warning", "the directory does not list its sessions to this account", advice)
 
 
-async def _rights(questions: Questions, entries: list[Entry], writes: bool) -> list[Check]:
-    """The verdict; ``writes``: grants let agents write as this account."""
-    writable, unclear = [], []
-    for name in sorted({entry.name for entry in entries}):
-        code = await questions.change(codec.removal(name.encode(), PROBE_ATTRIBUTE, secrets.token_hex(16).encode()))
-        if code in (Code.NO_SUCH_ATTRIBUTE, Code.SUCCESS):
-            writable.append(name)
-        elif code != Code.INSUFFICIENT_ACCESS:
-            unclear.append(f"{name} (result {code})")
-    return verdict(writable, unclear, len(entries), writes)
+async def _rights(questions: Questions, names: list[str], writes: bool) -> list[Check]:
+    """The verdict on the entries of these names; ``writes``: grants let agents write as this account."""
+    codes = {}
+    for name in names:
+        absent = secrets.token_hex(16).encode()
+        codes[name] = await questions.change(codec.removal(name.encode(), PROBE_ATTRIBUTE, absent))
+    return verdict(codes, writes)
 
 
-def verdict(writable: list[str], unclear: list[str], tried: int, writes: bool) -> list[Check]:
+def verdict(codes: Mapping[str, int], writes: bool) -> list[Check]:
+    """``codes``: what the directory said to the change, by entry."""
+    writable = [name for name, code in codes.items() if code in (Code.NO_SUCH_ATTRIBUTE, Code.SUCCESS)]
+    denied = [name for name, code in codes.items() if code == Code.INSUFFICIENT_ACCESS]
+    unclear = [f"{name} (result {code})" for name, code in codes.items() if name not in (*writable, *denied)]
     found = []
-    if unclear:
+    if unclear or not codes:
         found.append(Check("warning", "not found out: rights on some entries", "; ".join(unclear[:SAMPLE])))
+    if writable and writes:
+        title = "the account can write, and grants let agents write as it"
+        return [*found, Check("ok", title, "; ".join(writable[:SAMPLE]))]
     if writable:
         some = "; ".join(writable[:SAMPLE])
-        if writes:
-            return [*found, Check("ok", "the account can write, and grants let agents write as it", some)]
         advice = f"it can change {some}; the bridge refuses it, but a read-only account would be safer"
         return [*found, Check("problem", "read-only is not guaranteed", advice)]
     if writes:
         return [*found, Check("warning", "grants let agents write, but no entry that was tried can be changed")]
-    return [*found, Check("ok", "no right to write was found", f"tried on {tried} entries, with a change of no effect")]
+    if denied:
+        tried = f"tried on {len(denied)} entries, with a change of no effect"
+        return [*found, Check("ok", "no right to write was found", tried)]
+    return found

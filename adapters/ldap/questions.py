@@ -22,6 +22,9 @@ from bridge.wire import ber
 QUESTION_TIMEOUT = 30.0
 """Seconds for one answer, or for one page of it."""
 
+TIME_LIMIT = 20
+"""Seconds after which the directory itself is to stop, and gives what it has found."""
+
 PAGE = 500
 """Entries of a page; Active Directory gives at most 1,000 (MaxPageSize)."""
 
@@ -86,11 +89,19 @@ class Questions:
         return found[0] if found else None
 
     async def search(
-        self, base: str, wanted: bytes, *attributes: str, scope: int = SUBTREE, most: int = MAX_ENTRIES
+        self,
+        base: str,
+        wanted: bytes,
+        *attributes: str,
+        scope: int = SUBTREE,
+        most: int = MAX_ENTRIES,
+        types_only: bool = False,
     ) -> list[Entry]:
         """At most ``most`` entries that fit the encoded filter ``wanted``; fewer where the directory sets a limit."""
         names = tuple(name.encode() for name in attributes)
-        operation = codec.search(base.encode(), scope, wanted, names, size_limit=most)
+        operation = codec.search(
+            base.encode(), scope, wanted, names, size_limit=most, time_limit=TIME_LIMIT, types_only=types_only
+        )
         entries: list[Entry] = []
         cookie: bytes | None = b""
         while cookie is not None and len(entries) < most:

@@ -72,7 +72,7 @@ def test_doctor_names_what_an_account_for_readers_can_change(bridge: Bridge, dir
     level, detail = found["read-only is not guaranteed"]
     assert level == "problem"
     assert "ou=people" in detail.lower()
-    assert found["bases are not there for the account"] == ("problem", f"ou=nowhere,{directory.suffix}")
+    assert found["bases are not there for the account"] == ("problem", f"ou=nowhere,{directory.suffix.lower()}")
     with directory.login(directory.dn("svc_writer"), directory.passwords["svc_writer"]) as connection:
         connection.search(f"ou=people,{directory.suffix}", "(description=*)", dereference_aliases="NEVER")
         assert not connection.entries, "the question itself changes nothing"

@@ -100,15 +100,25 @@ def test_a_session_of_the_monitor(peer: str, address: str, port: int) -> None:
     assert session(entry(monitorConnectionStartTime="soon")) == LegacySession("", 0, 0)
 
 
-def test_the_verdict_on_rights() -> None:
-    def titles(*arguments: object) -> list[tuple[str, str]]:
-        return [(check.level, check.title) for check in verdict(*arguments)]  # type: ignore[arg-type]
-
-    assert titles([], [], 7, False) == [("ok", "no right to write was found")]
-    assert titles(["cn=a"], [], 7, False) == [("problem", "read-only is not guaranteed")]
-    assert titles(["cn=a"], [], 7, True)[0][0] == "ok"
-    assert titles([], [], 7, True)[0][0] == "warning"
-    assert titles([], ["cn=a (result 53)"], 7, False)[0] == ("warning", "not found out: rights on some entries")
+@pytest.mark.parametrize(
+    ("codes", "writes", "expected"),
+    [
+        ({"cn=a": 50}, False, [("ok", "no right to write was found")]),
+        ({"cn=a": 16, "cn=b": 50}, False, [("problem", "read-only is not guaranteed")]),
+        ({"cn=a": 16}, True, [("ok", "the account can write, and grants let agents write as it")]),
+        ({"cn=a": 50}, True, [("warning", "grants let agents write, but no entry that was tried can be changed")]),
+        ({"cn=a": 10}, False, [("warning", "not found out: rights on some entries")]),
+        ({}, False, [("warning", "not found out: rights on some entries")]),
+        (
+            {"cn=a": 53, "cn=b": 50},
+            False,
+            [("warning", "not found out: rights on some entries"), ("ok", "no right to write was found")],
+        ),
+    ],
+)
+def test_the_verdict_on_rights(codes: dict[str, int], writes: bool, expected: list[tuple[str, str]]) -> None:
+    """50 is a no; 16 means that only the value was missing; a referral or anything else tells nothing."""
+    assert [(check.level, check.title) for check in verdict(codes, writes)] == expected
 
 
 def test_what_the_password_policy_said() -> None:
