@@ -36,6 +36,7 @@ wanted = json.load(sys.stdin)
 settings = LoadParm()
 settings.load(wanted["config"])
 directory = SamDB(wanted["database"], session_info=system_session(), lp=settings)
+directory.set_pwdProperties("0")  # a random password may lack a digit
 directory.create_ou("OU=svc," + wanted["suffix"])
 directory.create_ou("OU=people," + wanted["suffix"])
 directory.setpassword("(sAMAccountName=Administrator)", wanted["administrator"])
