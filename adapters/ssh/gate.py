@@ -15,9 +15,11 @@ from adapters.ssh.fields import Fields
 from adapters.ssh.options import Options
 from adapters.ssh.public_keys import Limits
 from adapters.ssh.recording import Screen
-from bridge.adapter import Admission, Operation, Outcome, Permit, Reason, Refused, Result, SystemFacts
+from bridge.adapter import Admission, Operation, Outcome, PeerFault, Permit, Reason, Refused, Result, SystemFacts
 
 SSH_PORT = 22
+LARGEST_PORT = 65535
+CUT = "a zero byte within a text: some hosts read only what stands before it"
 WITHOUT_TERMINAL = Terminal("dumb", 0, 0)
 
 
@@ -36,13 +38,16 @@ def survived(refused: Refused) -> Refused:
 
 
 class Gate:
-    """Everything here raises Refused."""
+    """Everything here raises Refused, and PeerFault. ``ssh_port`` is that of the host."""
 
-    def __init__(self, admission: Admission, system: SystemFacts, options: Options, limits: Limits) -> None:
+    def __init__(
+        self, admission: Admission, system: SystemFacts, options: Options, limits: Limits, *, ssh_port: int = SSH_PORT
+    ) -> None:
         self._admission = admission
         self._statements = system.statements
         self._options = options
         self._limits = limits
+        self._no_forward = tuple(f":{port}" for port in {SSH_PORT, ssh_port})
 
     async def start(self, asked: Asked) -> Permit | None:
         """Of exec, shell or subsystem. None for SFTP, whose operations are asked for one by one."""
@@ -53,6 +58,8 @@ class Gate:
                 )
             return await self._admission.permit(operations.shell())
         line = Fields(asked.rest).string()
+        if b"\0" in line:
+            raise PeerFault(CUT)
         text = operations.readable(line)
         if asked.kind == "subsystem":
             return None if text == "sftp" else await self._admission.permit(operations.subsystem(text))
@@ -76,7 +83,7 @@ class Gate:
     async def forward(self, rest: bytes) -> Permit:
         """Of a connection to where a direct-tcpip channel leads (RFC 4254 section 7.2)."""
         operation = self._forward(rest, remote=False)
-        if operation.objects[0].endswith(f":{SSH_PORT}"):
+        if operation.objects[0].endswith(self._no_forward):
             raise await denied(self._admission, operation, "a host's SSH is reached through the bridge, with ssh -J")
         return await self._forwarding(operation)
 
@@ -87,7 +94,12 @@ class Gate:
     @staticmethod
     def _forward(rest: bytes, *, remote: bool) -> Operation:
         fields = Fields(rest)
-        return operations.forward(fields.text(), fields.number(), remote=remote)
+        host, port = fields.text(), fields.number()
+        if "\0" in host:
+            raise PeerFault(CUT)
+        if port > LARGEST_PORT:  # some hosts take the lower 16 bits of it
+            raise PeerFault("there is no such port")
+        return operations.forward(host, port, remote=remote)
 
     async def _forwarding(self, operation: Operation) -> Permit:
         if not (self._options.forwarding and self._limits.forwarding):

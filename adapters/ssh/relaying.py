@@ -14,7 +14,7 @@ from adapters.ssh import codec
 from adapters.ssh.channels import Channel
 from adapters.ssh.codec import Asked, Confirmation, Opening
 from adapters.ssh.fields import Fields
-from adapters.ssh.gate import Gate, survived
+from adapters.ssh.gate import SSH_PORT, Gate, survived
 from adapters.ssh.global_requests import GlobalRequests
 from adapters.ssh.leg import Leg
 from adapters.ssh.options import Options
@@ -46,7 +46,8 @@ async def relay(
     limits: Limits = NO_LIMITS,
 ) -> None:
     """Until one side has gone. Raises what the legs and the gate raise; every permit has its outcome then."""
-    session = Relay(agent, host, admission, system, options, limits)
+    port = host.stream.peer.port  # type: ignore[attr-defined]
+    session = Relay(agent, host, admission, system, options, limits, ssh_port=port)
 
     async def goodbye() -> None:
         host.disconnect(BY_APPLICATION, "the agent has gone")
@@ -93,12 +94,13 @@ class Relay:
     """One session's channels. ``from_agent`` and ``from_host`` take a message each; what must wait is a coroutine."""
 
     def __init__(
-        self, agent: Leg, host: Leg, admission: Admission, system: SystemFacts, options: Options, limits: Limits
-    ) -> None:
+        self, agent: Leg, host: Leg, admission: Admission, system: SystemFacts, options: Options, limits: Limits,
+        *, ssh_port: int = SSH_PORT,
+    ) -> None:  # fmt: skip
         self._agent = agent
         self._host = host
         self._admission = admission
-        self._gate = Gate(admission, system, options, limits)
+        self._gate = Gate(admission, system, options, limits, ssh_port=ssh_port)
         self._requests = ChannelRequests(agent, host, admission, self._gate, options, limits)
         self._options = options
         self._by_agent: dict[int, Channel] = {}  # by the agent's number: what the host's messages name

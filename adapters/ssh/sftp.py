@@ -363,7 +363,10 @@ class _Unsupported(Exception):
 
 
 def _path(fields: Fields) -> str:
-    return fields.string(4096 * 4).decode("utf-8", "replace")
+    path = fields.string(4096 * 4)
+    if b"\0" in path:  # some hosts take what stands before it, which is another path
+        raise PeerFault("a path holds a zero byte")
+    return path.decode("utf-8", "backslashreplace")
 
 
 def _target(path: str) -> dict[str, str]:

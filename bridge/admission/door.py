@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from twisted.internet.task import deferLater
+
 from bridge.accounts.vaults import SecretUnavailable
 from bridge.adapter import (
     AdmissionRequest,
@@ -42,6 +44,13 @@ class TurnedAway(Exception):
         self.detail = detail
         self.text = text
         self.hint = hint
+
+
+PROOFS = frozenset(
+    {Reason.CREDENTIAL_INVALID, Reason.CREDENTIAL_EXPIRED, Reason.CREDENTIAL_REVOKED, Reason.AGENT_INACTIVE}
+)
+TOO_OFTEN_WAITS = 1.0
+"""Seconds, once the burst of ``FloodGuard`` is used up. Nobody is locked out: others behind the address get through."""
 
 
 @dataclass(slots=True)
@@ -101,14 +110,14 @@ class SystemDoor:
             self._meter(session, asked)
             return await self._open(session, account)
         except TurnedAway as why:
-            raise await self._refuse(attempt, why) from None
+            raise await self._refuse(attempt, why, proving=True) from None
 
     async def verify(self, credential: Credential) -> AgentFacts:
         attempt = Attempt(AdmissionRequest())
         try:
             agent, _ = await self._prove(credential, attempt)
         except TurnedAway as why:
-            raise await self._refuse(attempt, why) from None
+            raise await self._refuse(attempt, why, proving=True) from None
         self._admitted()
         return AgentFacts(agent.id, agent.name, agent.owner.id)
 
@@ -253,7 +262,8 @@ class SystemDoor:
         session.hand_login(Login(account.user, secret, passphrase))
         return session
 
-    async def _refuse(self, attempt: Attempt, why: TurnedAway) -> Refused:
+    async def _refuse(self, attempt: Attempt, why: TurnedAway, *, proving: bool = False) -> Refused:
+        """``proving``: whoever fails too often to prove who it is, an address or an agent, waits for the answer."""
         reference = new_id("ref_")
         text, hint = TEXTS[why.reason]
         refused = Refused(
@@ -262,7 +272,11 @@ class SystemDoor:
         self._core.tally.refused[self._system.name, why.reason.value] += 1
         self.turned_away = True
         address = self._client.peer.host
-        if attempt.agent is None and self._core.flood.suppresses(address, self._core.clock.seconds()):
+        who = f"agent {attempt.agent.id}" if attempt.agent is not None else address
+        often = self._core.flood.suppresses(who, self._core.clock.seconds())
+        if often and proving and why.reason in PROOFS:
+            await deferLater(self._core.clock, TOO_OFTEN_WAITS, lambda: None)
+        if often and attempt.agent is None:
             return _without_reference(refused)
         event = refusal(
             self._core, self._system, self._client, attempt.request, attempt.agent, attempt.credential,

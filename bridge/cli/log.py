@@ -93,15 +93,29 @@ def actors(config: Path, as_json: bool, query: tuple[str, ...]) -> None:
 
 @command("idbridge log show ses_v4wcf473jx9cn7qh")
 @click.argument("session")
-def show(config: Path, as_json: bool, session: str) -> None:
+@click.option("--transcript", is_flag=True, help="Then the text that its terminals showed; see idbridge log play.")
+def show(config: Path, as_json: bool, session: str, transcript: bool) -> None:
     """Show all events of SESSION (or of a refusal's reference) in order."""
     answer = call(config, "log.show", {"session": session})
+    if transcript:
+        answer["transcript"] = _transcript(config, session, as_json)
     if as_json:
         showing.as_json(answer)
         return
     for event in answer["events"]:
         _tell(event, details=True)
     showing.extent(answer)
+    click.echo(answer.get("transcript", ""), nl=False)
+
+
+def _transcript(config: Path, session: str, as_json: bool) -> str:
+    from bridge.adapter import BridgeError
+    from bridge.cli import playing
+
+    try:
+        return "".join(map(playing.transcript, playing.asked_for(config, session)))
+    except (BridgeError, OSError) as error:
+        fail(str(error), as_json=as_json)
 
 
 @command("idbridge log who --system warehouse --account svc_writer --at 2026-11-25T09:41:07 --pid 16563")
@@ -169,12 +183,9 @@ def play(config: Path, as_json: bool, session: str, cast: bool, transcript: bool
     """Play what the agent saw in the terminals of SESSION. --json lists the recordings."""
     from bridge.adapter import BridgeError
     from bridge.cli import playing
-    from bridge.daemon.calling import load_config
-    from bridge.daemon.opening import recordings_folder
 
-    call(config, "log.played", {"session": session})
     try:
-        found = playing.recordings(*recordings_folder(load_config(config)), session)
+        found = playing.asked_for(config, session)
         if as_json:
             showing.as_json([one.header for one in found])
         elif not found:

@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from bridge.cli.calling import call
 from bridge.translation.recordings import in_thread_files, in_thread_header, in_thread_read, read_key
 
 CONTROL = re.compile(
@@ -44,8 +45,26 @@ def recordings(folder: Path, key_file: Path, session: str) -> list[Recorded]:
     return [Recorded(in_thread_header(path), path, key) for path in files]
 
 
+def asked_for(config: Path, session: str) -> list[Recorded]:
+    """As ``recordings``; the log says first that somebody looks at them."""
+    from bridge.daemon.calling import load_config
+    from bridge.daemon.opening import recordings_folder
+
+    call(config, "log.played", {"session": session})
+    return recordings(*recordings_folder(load_config(config)), session)
+
+
+def transcript(recorded: Recorded) -> str:
+    """The text alone, without timing and control sequences. Raises RecordingError, OSError."""
+    events = (json.loads(line) for number, line in enumerate(recorded.lines()) if number)
+    return "".join(CONTROL.sub("", text) for _, kind, text in events if kind == "o") + "\n"
+
+
 def write(recorded: Recorded, form: str, *, speed: float, idle: float) -> None:
     """``form``: cast, transcript or "" to play. Raises RecordingError, OSError."""
+    if form == "transcript":
+        click.echo(transcript(recorded), nl=False)
+        return
     before = 0.0
     for number, line in enumerate(recorded.lines()):
         if form == "cast":
@@ -56,10 +75,7 @@ def write(recorded: Recorded, form: str, *, speed: float, idle: float) -> None:
         at, kind, text = json.loads(line)
         if kind != "o":
             continue
-        if not form:
-            time.sleep(min(max(at - before, 0.0), idle) / speed)
-            before = at
-        sys.stdout.write(CONTROL.sub("", text) if form else text)
+        time.sleep(min(max(at - before, 0.0), idle) / speed)
+        before = at
+        sys.stdout.write(text)
         sys.stdout.flush()
-    if form == "transcript":
-        click.echo()

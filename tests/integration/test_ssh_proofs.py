@@ -38,6 +38,8 @@ class Keys:
         for name in ("registered", "certified", "stranger", "authority"):
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name))
 
+        (folder / "revoked").write_text("serial: 600-700\n")
+
     def file(self, name: str) -> str:
         return str(self.folder / name)
 
@@ -87,7 +89,11 @@ def document(account: Account, modern: Sshd, old: Sshd, keys: Keys) -> dict[str,
                             "account": "svc", "targets": {"host": ["127.0.0.9"]}})  # fmt: skip
     whole["issuers"] = {
         "builtin": {"profile": "builtin"},
-        "robots": {"profile": "ssh-certificate", "keys": {"ssh_file": keys.file("authority.pub")}},
+        "robots": {
+            "profile": "ssh-certificate",
+            "keys": {"ssh_file": keys.file("authority.pub")},
+            "revoked": keys.file("revoked"),
+        },
     }
     return whole
 
@@ -143,6 +149,14 @@ def test_a_certificate_without_permit_pty_gets_none(bridge: Bridge, keys: Keys) 
     keys.certify("-O", "clear")
     done = ssh(bridge, "hosts", "true", key=keys.file("certified"), options=("-tt",))
     assert b"PTY allocation request failed" in done.stderr
+
+
+def test_a_certificate_on_the_revocation_list(bridge: Bridge, keys: Keys) -> None:
+    keys.certify(serial=666)
+    done = ssh(bridge, "hosts", "echo in", key=keys.file("certified"))
+    assert (done.stdout, done.returncode) == (b"", 255)
+    assert "serial 666" in bridge.events(type="session.refused")[-1]["detail"]["text"]
+    keys.certify()
 
 
 @pytest.mark.parametrize(

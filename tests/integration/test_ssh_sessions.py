@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 
 from rig.bridge import Bridge
-from rig.ssh_clients import TIMEOUT, Client
-from rig.sshd import Sshd, run
+from rig.certificates import Authority
+from rig.place import Place
+from rig.ssh_clients import TIMEOUT, Client, hosts_document, hosts_environment
+from rig.sshd import Account, Sshd, run
 
 
 def test_a_wrong_key_does_not_hinder_the_token(gate: Bridge, tmp_path: Path) -> None:
@@ -29,6 +31,31 @@ def test_a_terminal_is_recorded_as_shown(gate: Bridge) -> None:
     header, *lines = gate.cli("log", "play", session, "--cast").splitlines()
     assert json.loads(header)["version"] == 2
     assert any("seen-in-the-terminal" in json.loads(line)[2] for line in lines)
+
+
+def test_a_recording_is_readable_after_a_crash(
+    place: Place, authority: Authority, account: Account, modern: Sshd, old: Sshd
+) -> None:
+    """All but the last second, whatever became of the bridge."""
+    document = hosts_document(account, modern, old)
+    document["systems"] = {"recorded": document["systems"]["recorded"]}
+    document["grants"] = [one for one in document["grants"] if one["system"] == "recorded"]
+    bridge = Bridge(place, authority, "crashing", document, hosts_environment(account))
+    try:
+        bridge.start()
+        bridge.agent("operator-1", "operator")
+        client = Client(bridge, "operator-1", "recorded")
+        running = client.start("echo before-the-crash; sleep 60", options=("-tt",))
+        assert running.stdout is not None
+        assert b"before-the-crash" in running.stdout.readline()
+        session = client.session()
+        time.sleep(1.5)
+        bridge.kill()
+        running.communicate(timeout=TIMEOUT)
+        bridge.start()
+        assert "before-the-crash" in bridge.cli("log", "show", session, "--transcript")
+    finally:
+        bridge.stop()
 
 
 def test_a_host_is_enrolled_by_an_operator(gate: Bridge, modern: Sshd) -> None:

@@ -44,12 +44,13 @@ class PlayedLeg:
 class Talk:
     """An agent and a host with the relay between them; what is said to either is returned."""
 
-    def __init__(self, limits: Limits = NO_LIMITS, **options: Any) -> None:
+    def __init__(self, limits: Limits = NO_LIMITS, ssh_port: int = 22, **options: Any) -> None:
         self.agent, self.host = PlayedLeg(), PlayedLeg()
         door = FakeDoor()
         self.admission = FakeAdmission(door, AgentFacts("deploy-7", "Deploy 7", "payments"), tuple(Action))
         system = SystemFacts("fleet", None)
-        self.relay = Relay(self.agent, self.host, self.admission, system, Options(**options), limits)  # type: ignore[arg-type]
+        legs: Any = self.agent, self.host
+        self.relay = Relay(*legs, self.admission, system, Options(**options), limits, ssh_port=ssh_port)
 
     def say(self, payload: bytes) -> tuple[list[bytes], list[bytes]]:
         _finish(self.relay.from_agent(payload))
@@ -446,6 +447,33 @@ def test_no_forward_to_ssh_and_none_that_is_refused(port: int) -> None:
     talk.admission.refuse[Action.WRITE] = REFUSED
     heard, sent = talk.say(tcp("direct-tcpip", 9, "db", port))
     assert (told(heard), sent) == ([codec.OPEN_FAILURE], [])
+
+
+def test_no_forward_to_the_port_where_the_hosts_ssh_really_is() -> None:
+    talk = Talk(ssh_port=2222, forwarding=True)
+    for port in (22, 2222):
+        assert told(talk.say(tcp("direct-tcpip", 9, "db", port))[0]) == [codec.OPEN_FAILURE]
+    assert talk.say(tcp("direct-tcpip", 9, "db", 2223))[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [("exec", string(b"reboot\0 x")), ("subsystem", string(b"sftp\0x"))],
+)
+def test_a_text_that_some_hosts_would_cut_is_a_fault(kind: str, rest: bytes) -> None:
+    """Hosts of before 2010 read up to the zero byte: other words than those that the grants were asked about."""
+    talk = Talk().open()
+    with pytest.raises(PeerFault, match="zero byte"):
+        talk.ask(kind, rest)
+    assert talk.host.out == []
+
+
+@pytest.mark.parametrize(("host", "port"), [("db\0.elsewhere", 5432), ("db", 65536 + 22)])
+def test_a_forward_that_some_hosts_would_read_otherwise_is_a_fault(host: str, port: int) -> None:
+    talk = Talk(forwarding=True)
+    with pytest.raises(PeerFault):
+        talk.say(tcp("direct-tcpip", 9, host, port))
+    assert talk.host.out == []
 
 
 def test_a_host_opens_forwarded_connections_only_where_it_was_asked_to_listen() -> None:

@@ -260,6 +260,12 @@ def test_the_attributes_of_an_open_file_belong_to_its_path() -> None:
     assert [verb for verb, _ in other.ends] == ["sftp.write"], "covered by the permit for writing it"
 
 
+def test_a_path_that_some_hosts_would_cut_is_a_fault() -> None:
+    """For them it is /etc/shadow; for the grants it is under /srv."""
+    with pytest.raises(PeerFault, match="zero byte"):
+        Talk().say(INIT + ask(sftp.OPEN, 1, string(b"/etc/shadow\0/../../srv/x"), number(1), number(0)))
+
+
 @pytest.mark.parametrize(
     ("path", "named"),
     [

@@ -316,14 +316,33 @@ async def test_cancelled_while_the_open_record_was_written(stage: Stage) -> None
 async def test_strangers_cannot_fill_the_log(stage: Stage) -> None:
     """Beyond the burst they are only counted; the next record says how many were not written."""
     at = door(stage)
-    for _ in range(60):
+    for _ in range(50):
         await refused(stage, at, BearerToken(Secret("nonsense")))
-    assert len(stage.events()) == 50
+    waiting = [Deferred.fromCoroutine(refused(stage, at, BearerToken(Secret("nonsense")))) for _ in range(10)]
+    assert not any(one.called for one in waiting), "who tries too often waits for the answer"
+    assert (await at.admit(bearer(stage), WISH)).agent.id == AGENT, "and locks nobody out"
+    await end(at)
     stage.clock.advance(1)
+    for one in waiting:
+        assert not (await one).reference
+    assert len([event for event in stage.events() if event["type"] == "session.refused"]) == 50
     why = await refused(stage, at, BearerToken(Secret("nonsense")))
     assert why.reference
     assert stage.events()[-1]["detail"]["unrecorded"] == 10
     assert stage.core.tally.refused[SYSTEM, "credential-invalid"] == 61
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_agent_whose_proofs_fail_too_often_waits(stage: Stage) -> None:
+    """Its refusals are recorded all the same, wherever they come from."""
+    stage.move("suspend")
+    for number in range(50):
+        await refused(stage, door(stage, Address(f"192.0.2.{number}", 1)), bearer(stage))
+    waiting = Deferred.fromCoroutine(refused(stage, door(stage, ELSEWHERE), bearer(stage)))
+    assert not waiting.called
+    stage.clock.advance(1)
+    assert (await waiting).reference
+    assert len(stage.events()) == 51
 
 
 @pytest_twisted.ensureDeferred
