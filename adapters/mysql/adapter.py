@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
-from adapters.mysql import codec, observing
+from adapters.mysql import codec, observing, rotating
 from adapters.mysql.carriers import new_nonce
 from adapters.mysql.codec import HandshakeResponse
 from adapters.mysql.greeting import Conversation, Opening, ahead, ask_token, greet
@@ -33,6 +33,7 @@ from bridge.adapter import (
     PeerFault,
     Reason,
     Refused,
+    Secret,
     Stream,
     StreamClosed,
     SystemFacts,
@@ -88,6 +89,12 @@ class MySQLAdapter:
     ) -> list[Check]:
         """Logs in as the static account and lets ``doctor`` look around."""
         return await self._phases.examine(admission, self._logins, system, targets)
+
+    async def rotate(self, admission: Admission, system: SystemFacts, new: Secret) -> None:
+        await rotating.rotate(admission, self._logins, system, new)
+
+    async def log_in(self, admission: Admission, system: SystemFacts) -> None:
+        await rotating.log_in(admission, self._logins, system)
 
     async def observe(self, admission: Admission, system: SystemFacts) -> list[LegacySession]:
         return await observing.observe(admission, self._logins, system)

@@ -6,6 +6,7 @@ parsec: MariaDB's pages "Authentication Plugin - ed25519" and "- PARSEC". SHA-1 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from itertools import cycle
 
@@ -73,19 +74,40 @@ def ed25519(secret: bytes, nonce: bytes) -> bytes:
     """
     from nacl import bindings
 
-    expanded = hashlib.sha512(secret).digest()
-    scalar = bytearray(expanded[:32])
-    scalar[0] &= 248
-    scalar[31] = scalar[31] & 127 | 64
     reduce = bindings.crypto_core_ed25519_scalar_reduce
     point = bindings.crypto_scalarmult_ed25519_base_noclamp
-    key = reduce(bytes(scalar) + bytes(32))
+    key, prefix = _ed25519_key(secret)
     public = point(key)
-    once = reduce(hashlib.sha512(expanded[32:] + nonce).digest())
+    once = reduce(hashlib.sha512(prefix + nonce).digest())
     commitment = point(once)
     challenge = reduce(hashlib.sha512(commitment + public + nonce).digest())
     answer = bindings.crypto_core_ed25519_scalar_mul(challenge, key)
     return commitment + bindings.crypto_core_ed25519_scalar_add(answer, once)
+
+
+def _ed25519_key(secret: bytes) -> tuple[bytes, bytes]:
+    """The scalar and the prefix of RFC 8032, section 5.1.5, of a password in place of the seed."""
+    from nacl import bindings
+
+    expanded = hashlib.sha512(secret).digest()
+    scalar = bytearray(expanded[:32])
+    scalar[0] &= 248
+    scalar[31] = scalar[31] & 127 | 64
+    return bindings.crypto_core_ed25519_scalar_reduce(bytes(scalar) + bytes(32)), expanded[32:]
+
+
+def native_kept(secret: bytes) -> str:
+    """What the server keeps of a password of mysql_native_password."""
+    once = hashlib.sha1(secret, usedforsecurity=False).digest()
+    return "*" + hashlib.sha1(once, usedforsecurity=False).hexdigest().upper()
+
+
+def ed25519_kept(secret: bytes) -> str:
+    """What MariaDB keeps of a password of its plugin ed25519: the public key."""
+    from nacl import bindings
+
+    public = bindings.crypto_scalarmult_ed25519_base_noclamp(_ed25519_key(secret)[0])
+    return base64.b64encode(public).decode().rstrip("=")
 
 
 def in_thread_parsec(secret: bytes, challenge: bytes, salt: bytes, own: bytes) -> bytes:

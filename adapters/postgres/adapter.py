@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
-from adapters.postgres import codec, observing
+from adapters.postgres import codec, observing, rotating
 from adapters.postgres.cancel import KEY_SIZE_3_0, KEY_SIZE_3_2, Cancels, CancelSlot
 from adapters.postgres.greeting import MAX_TOKEN, ServerTLS, ask_password, greet
 from adapters.postgres.login import LoginFacts
@@ -44,6 +44,7 @@ from bridge.adapter import (
     PeerFault,
     Reason,
     Refused,
+    Secret,
     Stream,
     StreamClosed,
     SystemFacts,
@@ -101,6 +102,12 @@ class PostgresAdapter:
     ) -> list[Check]:
         """Logs in as the static account and lets ``doctor`` look around."""
         return await self._phases.examine(admission, self._logins, system, targets)
+
+    async def rotate(self, admission: Admission, system: SystemFacts, new: Secret) -> None:
+        await rotating.rotate(admission, self._logins, system, new)
+
+    async def log_in(self, admission: Admission, system: SystemFacts) -> None:
+        await rotating.log_in(admission, self._logins, system)
 
     async def observe(self, admission: Admission, system: SystemFacts) -> list[LegacySession]:
         return await observing.observe(admission, self._logins, system)

@@ -17,6 +17,7 @@ from bridge.adapter.adapter import (
     LegacySession,
     Naming,
     Observing,
+    Rotating,
     SystemFacts,
     Trusting,
 )
@@ -57,6 +58,7 @@ __all__ = [
     "Recording",
     "Refused",
     "Result",
+    "Rotating",
     "SSHCertificate",
     "SSHPublicKey",
     "Secret",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from bridge.adapter.operation import StatementLogging
+from bridge.adapter.secret import Secret
 from bridge.adapter.stream import TLSSettings
 
 if TYPE_CHECKING:
@@ -119,6 +120,20 @@ class Trusting(Protocol):
     ) -> list[dict[str, str]]:
         """The keys of ``host``, a row each: ``type``, ``fingerprint``, ``line`` as it stands in ``file``, ``state``
         (pinned, new, changed)."""
+        ...
+
+
+@runtime_checkable
+class Rotating(Protocol):
+    """An adapter that can change the password of the static account (``idbridge account rotate``)."""
+
+    async def rotate(self, admission: Admission, system: SystemFacts, new: Secret) -> None:
+        """Logs in as the account and gives it the password ``new``, without letting it into the legacy system's log
+        where that can be helped. Raises Refused (the login), BridgeError (it was not taken, or nobody knows)."""
+        ...
+
+    async def log_in(self, admission: Admission, system: SystemFacts) -> None:
+        """Logs in as the account and out again. Raises Refused."""
         ...
 
 

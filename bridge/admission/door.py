@@ -246,6 +246,8 @@ class SystemDoor:
         if session.ending is not None:  # revoked while the record was being written
             raise session.ending
         try:
+            if changing := core.changing.get(str(account.secret)):
+                await changing.run(_nothing)  # the password is being changed: with the old one the login would fail
             secret = await core.vaults.read(account.secret)
             passphrase = await core.vaults.read(account.passphrase) if account.passphrase else Secret(b"")
             core.tally.took("secret", core.clock.seconds() - opened)
@@ -287,6 +289,10 @@ class SystemDoor:
         except LogUnavailable:
             return _without_reference(refused)
         return refused
+
+
+def _nothing() -> None:
+    """What is to be done when the lock is had."""
 
 
 def _check_possession(credential: VerifiedCredential, confirmed: str) -> None:

@@ -116,17 +116,23 @@ def _leading_to(policy: Policy, system: str, account: str) -> list[Grant]:
 
 
 @asynccontextmanager
-async def survey(core: Core, system: System, account: str, host: str = "") -> AsyncIterator[Survey]:
-    """Recorded before anything is dialled; connections are closed at the end. ``host``: of a fleet. Raises Refused."""
+async def survey(
+    core: Core, system: System, account: str, host: str = "", *, secret: Secret | None = None, purpose: str = "doctor"
+) -> AsyncIterator[Survey]:
+    """Recorded before anything is dialled; connections are closed at the end. Raises Refused.
+
+    ``host``: of a fleet. ``secret``: to log in with, in place of what the account's vault has.
+    """
     static = system.accounts[account]
     index = IndexKeys(system=system.name, account=account)
-    actor = facts.actor_section(kind="bridge", id="doctor")
+    actor = facts.actor_section(kind="bridge", id=purpose)
     target = {HOST: host} if host else None
     legacy = facts.legacy_section(system=system.name, account=account, target=target, upstream=system.upstream)
     text, hint = TEXTS[Reason.LOG_UNAVAILABLE]
     try:
         await core.log.record(Event(ACCOUNT_CHECK, sections={"actor": actor, "legacy": legacy}, index=index))
-        secret = await core.vaults.read(static.secret)
+        if secret is None:
+            secret = await core.vaults.read(static.secret)
         passphrase = await core.vaults.read(static.passphrase) if static.passphrase else Secret(b"")
     except LogUnavailable as failure:
         raise Refused(Reason.LOG_UNAVAILABLE, text, detail=str(failure), hint=hint) from None

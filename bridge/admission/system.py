@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
+from twisted.internet.defer import DeferredLock
+
 from bridge.accounts.breaker import CircuitBreaker
 from bridge.accounts.vaults import SecretReference, Vaults
 from bridge.adapter import AdmissionRequest, Stream, SystemFacts, TLSSettings
@@ -94,6 +96,7 @@ def host_of(request: AdmissionRequest) -> str:
 class Core:
     """What every door consults. A reload replaces ``policy`` and ``verifier``, a registry change ``directory``.
 
+    ``changing``: references of secrets that are being changed; who wants to log in with one waits for it.
     ``clock`` is the reactor (or a test's Clock), for timers; ``now`` is Unix time. ``warn`` tells ops.
     ``withheld`` gives why nobody may be admitted now, "" when nothing is against it.
     """
@@ -117,6 +120,7 @@ class Core:
     sessions_per_agent: int = 100
     withheld: Callable[[], str] = lambda: ""
     ledger: Ledger = field(default_factory=Ledger)
+    changing: dict[str, DeferredLock] = field(default_factory=dict)
     live: LiveSessions = field(default_factory=LiveSessions)
     tally: Tally = field(default_factory=Tally)
     flood: FloodGuard = field(default_factory=FloodGuard)

@@ -29,6 +29,23 @@ def discover(config: Path, as_json: bool, system: str, account: str) -> None:
         showing.table(rows, tuple(rows[0]) if rows else ("account",), empty="no account was found")
 
 
+@command("idbridge account rotate warehouse svc_reader")
+@click.argument("system")
+@click.argument("account")
+def rotate(config: Path, as_json: bool, system: str, account: str) -> None:
+    """Give ACCOUNT of SYSTEM a new random password: kept in the store, set in the legacy system, proven by a login.
+
+    After it nobody but the bridge knows the password. The account's secret must be store:NAME.
+    """
+    answer = call(config, "account.rotate", {"system": system, "account": account})
+    if as_json:
+        showing.as_json(answer)
+        return
+    if answer["recovered"]:
+        showing.say(f"a change that was not finished was settled first: the {answer['recovered']} password counted")
+    showing.say(f"{account} on {system} has a new password, revision {answer['revision']} of {answer['reference']}")
+
+
 @command("idbridge reconcile warehouse")
 @click.argument("system")
 @click.option("--account", help="Only this account of the system.")
@@ -83,4 +100,5 @@ def _pin(row: dict[str, Any], as_json: bool) -> None:
 
 
 account.add_command(discover)
+account.add_command(rotate)
 ssh.add_command(trust)

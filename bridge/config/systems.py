@@ -62,7 +62,7 @@ class Account(Section):
     """A static account. ``user`` is its login name there when it differs from the key it has here.
 
     ``secret`` is a password or a private key; ``passphrase`` belongs to an encrypted private key. After
-    ``sunset`` nobody but the bridge should use the account.
+    ``sunset`` nobody but the bridge should use the account. ``rotate``: how often it gets a new password.
     """
 
     secret: SecretText
@@ -71,6 +71,7 @@ class Account(Section):
     description: Note = ""
     labels: Many[Name] = ()
     sunset: Moment | None = None
+    rotate: Annotated[Duration, bounded("1h", "365d")] | None = None
 
 
 class System(Section):

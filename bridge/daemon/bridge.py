@@ -40,6 +40,7 @@ from bridge.daemon.opening import (
 )
 from bridge.daemon.pruning import Pruning
 from bridge.daemon.reconciling import Reconciler
+from bridge.daemon.rotating import Rotator
 from bridge.daemon.vaults import remote_vaults
 from bridge.discovery import find_adapters
 from bridge.net.connection import Connection
@@ -48,6 +49,7 @@ from bridge.net.listener import Accepted, Listener
 from bridge.net.tls import ServerTLS
 from bridge.policy import Ledger, Policy
 from bridge.storage import StorageError, ThreadPool
+from bridge.translation import facts
 from bridge.translation.log import LogUnavailable
 from bridge.translation.record import Event
 from bridge.translation.recovery import in_thread_close_open
@@ -108,6 +110,7 @@ class Bridge:
         self._overview_pool = ThreadPool("overview", 1, reactor)
         self._summing_up = LoopingCall(self._sum_up)
         self._summing_up.clock = reactor
+        self.rotator = Rotator(lambda: self.core, lambda: self.systems, self.adapter, storage.store, self._adapter_pool)
         self._retired: list[Listener] = []
         self._retired_adapters: list[Adapter] = []
         self.policy_taken: Callable[[Policy], None] = lambda policy: None  # told of each new one after a reload
@@ -332,6 +335,7 @@ class Bridge:
 
     async def _reconcile_due(self) -> None:
         """What fails here is told and tried again at the next time."""
+        await self._rotate_due()
         every = {name: one.reconcile for name, one in self.config.systems.items() if one.reconcile and self.ready}
         for name in self.reconciler.due(every):
             for account, host in product(self.systems[name].accounts, self.reconciler.hosts(name)):
@@ -362,6 +366,15 @@ class Bridge:
 
     def _prune_failed(self, failure: Any) -> None:
         self.log.failure("removing recordings failed and is not tried any more", failure=failure)
+
+    async def _rotate_due(self) -> None:
+        every = {
+            (name, account): one.rotate
+            for name, system in self.config.systems.items()
+            for account, one in system.accounts.items()
+            if one.rotate and self.ready
+        }
+        await self.rotator.rotate_due(every, self.core.now(), facts.actor_section(kind="bridge", id="schedule"))
 
     def _reconcile_failed(self, failure: Any) -> None:
         self.log.failure("comparing sessions failed and is not tried any more", failure=failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -74,6 +75,13 @@ class LiveBridge:
 
     def discover(self, system: str, account: str) -> list[dict[str, str]]:
         return self._wait(lambda: _discover(self._bridge, system, account))
+
+    def rotate(self, actor: Actor, system: str, account: str) -> dict[str, Any]:
+        try:
+            rotated = self._wait(lambda: self._bridge.rotator.rotate(system, account, actor.section()))
+        except (BridgeError, LogUnavailable) as failure:
+            raise CommandFailed(str(failure), status=502) from None
+        return asdict(rotated)
 
     def reconcile(self, system: str, account: str, host: str = "") -> list[dict[str, str | int]]:
         _check_host(self._bridge.systems[system], host)

@@ -95,6 +95,14 @@ def in_thread_derive(password: bytes, salt: bytes, iterations: int) -> ScramKeys
     return ScramKeys(_hmac(salted, b"Client Key"), _hmac(salted, b"Server Key"))
 
 
+def in_thread_verifier(password: bytes, salt: bytes, iterations: int) -> str:
+    """What PostgreSQL keeps in place of a password (its ``pg_authid``): ``SCRAM-SHA-256$4096:salt$stored:server``."""
+    keys = in_thread_derive(password, salt, iterations)
+    stored = hashlib.sha256(keys.client_key).digest()
+    parts = [base64.b64encode(part).decode() for part in (salt, stored, keys.server_key)]
+    return f"{MECHANISM}${iterations}:{parts[0]}${parts[1]}:{parts[2]}"
+
+
 def _hmac(key: bytes, data: bytes) -> bytes:
     return hmac.digest(key, data, "sha256")
 

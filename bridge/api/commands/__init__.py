@@ -57,6 +57,7 @@ COMMANDS: dict[str, Command] = {
     "reload": sessions.reload,
     "doctor": sessions.doctor,
     "account.discover": sessions.discover,
+    "account.rotate": sessions.rotate,
     "reconcile": sessions.reconcile,
     "ssh.trust": sessions.trust,
     "breaker.reset": sessions.reset_breaker,

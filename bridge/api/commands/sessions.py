@@ -64,6 +64,12 @@ def discover(services: Services, actor: Actor, system: str, account: str) -> lis
     return services.running().discover(system, account)
 
 
+def rotate(services: Services, actor: Actor, system: str, account: str) -> dict[str, Any]:
+    """Gives a static account a new password that nobody but the bridge knows."""
+    _known(services, system, account)
+    return services.running().rotate(actor, system, account)
+
+
 def reconcile(
     services: Services, actor: Actor, system: str, account: str | None = None, host: str = ""
 ) -> list[dict[str, str | int]]:

@@ -62,6 +62,9 @@ class CountingLive:
     def discover(self, system: str, account: str) -> list[dict[str, str]]:
         return [{"account": "cn=svc,dc=x"}]
 
+    def rotate(self, actor: Actor, system: str, account: str) -> dict[str, Any]:
+        return {"system": system, "account": account, "revision": 2}
+
     def reconcile(self, system: str, account: str, host: str = "") -> list[dict[str, str | int]]:
         return [{"state": "foreign", "port": 1}]
 

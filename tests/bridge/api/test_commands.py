@@ -61,6 +61,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "reload": {},
     "doctor": {"system": "orders"},
     "account.discover": {"system": "orders", "account": "svc"},
+    "account.rotate": {"system": "orders", "account": "svc"},
     "reconcile": {"system": "orders"},
     "ssh.trust": {"system": "orders"},
     "breaker.reset": {"system": "orders", "account": "svc"},

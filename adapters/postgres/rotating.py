@@ -1,0 +1,48 @@
+"""A new password for the static account, given by itself.
+
+The server is sent the verifier that it would make of the password (SCRAM-SHA-256, or md5 where it is set to that), so
+that the password is in none of its logs, whatever ``log_statement`` says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+
+from adapters.postgres.doctor import logged_in
+from adapters.postgres.upstream import UpstreamLogins
+from bridge.adapter import Admission, Secret, SystemFacts
+from bridge.wire import scram
+
+ITERATIONS = 4096  # PostgreSQL's own
+SALT = 16
+
+_WHO = "select current_user, quote_ident(current_user), current_setting('password_encryption')"
+
+
+async def rotate(
+    admission: Admission, logins: UpstreamLogins, system: SystemFacts, new: Secret,
+    *, clock: Callable[[], float] = time.monotonic,
+) -> None:  # fmt: skip
+    database = system.options.default_database or "postgres"
+    async with logged_in(admission, logins, system, database, clock) as (questions, _):
+        ((name, quoted, encryption),) = await questions.ask(_WHO)
+        stored = verifier(new.reveal(), name.encode(), encryption)
+        await questions.ask(f"begin read write; alter role {quoted} password '{stored}'; commit")
+
+
+async def log_in(
+    admission: Admission, logins: UpstreamLogins, system: SystemFacts, *, clock: Callable[[], float] = time.monotonic
+) -> None:
+    database = system.options.default_database or "postgres"
+    async with logged_in(admission, logins, system, database, clock):
+        pass
+
+
+def verifier(password: bytes, role: bytes, encryption: str) -> str:
+    """``encryption`` is the server's ``password_encryption``: "on" is md5, as servers before 10 have it."""
+    if encryption == "scram-sha-256":
+        return scram.in_thread_verifier(password, os.urandom(SALT), ITERATIONS)
+    return "md5" + hashlib.md5(password + role, usedforsecurity=False).hexdigest()
