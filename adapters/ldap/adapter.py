@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
 from adapters.ldap import discovering, doctor, observing
-from adapters.ldap.attributes import granted_attribute
+from adapters.ldap.attributes import names_of_attribute
 from adapters.ldap.connection import Connection
 from adapters.ldap.knowledge import Learning
-from adapters.ldap.names import granted_base
+from adapters.ldap.names import names_of_base
 from adapters.ldap.options import Options as LDAPOptions
 from bridge.adapter import Admission, Check, Door, LegacySession, Stream, SystemFacts
 
@@ -35,8 +35,8 @@ class LDAPAdapter:
         self._learning = learning or Learning(clock)
 
     @staticmethod
-    def normal(fact: str, value: str) -> str:
-        return granted_base(value) if fact == "base" else granted_attribute(value)
+    def names(fact: str, value: str) -> tuple[str, ...]:
+        return names_of_base(value) if fact == "base" else names_of_attribute(value)
 
     def start(self, deferring: Callable[..., Awaitable[Any]]) -> None:
         self._learning.deferring = deferring

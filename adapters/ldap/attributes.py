@@ -54,13 +54,14 @@ def is_list(description: bytes) -> bool:
     return description[:1] in (b"*", b"+", b"@", b"!")
 
 
-def granted_attribute(value: str) -> str:
-    """An attribute in a grant, by the name that operations have first; ``*`` stands for anything. Raises ValueError."""
+def names_of_attribute(value: str) -> tuple[str, ...]:
+    """An attribute that somebody wrote, by all names that operations have; ``*`` stands for anything. Raises
+    ValueError."""
     if "*" in value:
-        return value.lower()
+        return (value.lower(),)
     try:
-        return Schema().canonical(value.encode())
+        return Schema().names(value.encode())
     except Spoken as spoken:
         if spoken.result == Code.UNDEFINED_TYPE and value.replace(".", "").isdigit():
-            return value  # an OID of the directory's own schema
+            return (value,)  # an OID of the directory's own schema
         raise ValueError("the name or OID of an attribute, without options") from None

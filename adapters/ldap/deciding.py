@@ -112,12 +112,16 @@ class Deciding:
         return codec.rebuilt(message, None, self._stamp)
 
     async def _permit(self, asking: Asking) -> Permit:
-        """Every target must be allowed; the first that is not is what the record of the refusal names."""
-        operation = asking.operation
-        failing = next((one for one in _targets(asking) if not self._admission.may(operation.action, one)), None)
-        if failing is None:
+        """Every target must be allowed; the first that is not, or only by the mode, is what the record names."""
+        operation, may = asking.operation, self._admission.may
+        action = operation.action
+        doubtful = [target for target in _targets(asking) if not may(action, target, strictly=True)]
+        if not doubtful:
             return await self._admission.permit(operation)
-        permit = await self._admission.permit(replace(operation, target=failing))
+        failing = next((target for target in doubtful if not may(action, target)), None)
+        permit = await self._admission.permit(replace(operation, target=failing or doubtful[0]))
+        if failing is None:
+            return permit
         self._admission.outcome(permit, Outcome(Result.DENIED))  # the grants changed between the two questions
         raise Refused(Reason.ACTION_DENIED, "the agent's grants do not permit this operation")
 

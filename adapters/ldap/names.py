@@ -265,14 +265,14 @@ def _unreadable(why: str) -> Spoken:
     return Spoken(Reason.UNSUPPORTED, Code.INVALID_DN, f"a distinguished name {why}")
 
 
-def granted_base(value: str) -> str:
-    """A base in a grant, in the form that operations have. Raises ValueError."""
+def names_of_base(value: str) -> tuple[str, ...]:
+    """A base that somebody wrote, and all above it, as operations have them. Raises ValueError."""
     if value == "*":
-        return value
+        return (value,)
     try:
         found = Names(Schema()).read(value.encode())
     except Spoken as spoken:
         raise ValueError(f"a distinguished name such as ou=people,dc=example,dc=org; {spoken.text}") from None
     if not found.chain:
         raise ValueError("a distinguished name, or * for any; the root is above them all")
-    return found.text
+    return found.chain

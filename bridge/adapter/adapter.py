@@ -103,11 +103,12 @@ class Discovering(Protocol):
 
 @runtime_checkable
 class Naming(Protocol):
-    """An adapter whose facts can be written in several ways: what grants say is put into the form operations have."""
+    """An adapter whose facts can be written in several ways: what people write is put into the form operations have."""
 
     @staticmethod
-    def normal(fact: str, value: str) -> str:
-        """The value of ``fact`` in a grant. Raises ValueError, saying what is expected."""
+    def names(fact: str, value: str) -> tuple[str, ...]:
+        """All names that an operation on this has, the one that grants use first. Raises ValueError, saying what is
+        expected."""
         ...
 
 

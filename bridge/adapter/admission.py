@@ -125,8 +125,11 @@ class Admission(Protocol):
         """Records what became of a permitted operation. Does not wait; call it exactly once per permit."""
         ...
 
-    def may(self, action: Action, target: Target) -> bool:
-        """The same decision without a record, to leave out of an answer what must not be seen."""
+    def may(self, action: Action, target: Target, *, strictly: bool = False) -> bool:
+        """The same decision without a record, to leave out of an answer what must not be seen.
+
+        ``strictly``: what the grants say, whatever the mode lets through; to find what ``permit`` is to be asked about.
+        """
         ...
 
     @property

@@ -35,7 +35,7 @@ from bridge.admission.system import CUT_GRACE, Core, System, host_of
 from bridge.admission.texts import TEXTS
 from bridge.identity.agents import Agent, Directory
 from bridge.identity.verifier import VerifiedCredential
-from bridge.policy import Decision, Exceeded, Meter, Mode, Policy, Request
+from bridge.policy import Decision, Effect, Exceeded, Meter, Mode, Policy, Request
 from bridge.translation import facts
 from bridge.translation.log import LogUnavailable
 from bridge.translation.operations import OpenOperation
@@ -251,8 +251,11 @@ class Session:
         self._open.add(held)
         return Permitted(held, warning, would_deny)
 
-    def may(self, action: Action, target: Target) -> bool:
-        return not self.is_over() and self._decide(action, target, self._core.now()).allowed
+    def may(self, action: Action, target: Target, *, strictly: bool = False) -> bool:
+        if self.is_over():
+            return False
+        decision = self._decide(action, target, self._core.now())
+        return decision.would is Effect.ALLOW if strictly else decision.allowed
 
     @property
     def narrowing(self) -> frozenset[str]:

@@ -74,7 +74,7 @@ class Survey:
     def outcome(self, permit: Permit, outcome: Outcome) -> None:
         raise RuntimeError("a survey has no operations")
 
-    def may(self, action: Action, target: Target) -> bool:
+    def may(self, action: Action, target: Target, *, strictly: bool = False) -> bool:
         return False
 
     @property

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bridge.accounts.vaults import Store
+from bridge.adapter import Target
 from bridge.admission.usage import UsageStore
 from bridge.alerts import Outbox
 from bridge.api.failure import CommandFailed
@@ -79,6 +80,7 @@ class Services:
     """``name`` is the bridge's. ``record`` blocks until the event is durable and raises LogUnavailable.
 
     ``live`` is None without a daemon. ``quotas`` gives every counter, see ``Ledger.rows``.
+    ``spelled`` puts facts into the form that operations on a system have, and raises ValueError.
     """
 
     name: str
@@ -94,6 +96,7 @@ class Services:
     now: Callable[[], float]
     live: Live | None = None
     quotas: Callable[[], list[dict[str, Any]]] = list
+    spelled: Callable[[str, Mapping[str, str]], Target] = lambda system, target: target
 
     def running(self) -> Live:
         if self.live is None:

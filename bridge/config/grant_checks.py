@@ -128,7 +128,7 @@ def _forms(found: Findings, fact: str, place: Place, adapter: object) -> None:
     for one in (place, *place.elements()):
         if one.text is not None:
             try:
-                adapter.normal(fact, one.text)
+                adapter.names(fact, one.text)
             except ValueError as error:
                 found.error(one, f"is no {fact}", str(error))
 

@@ -118,7 +118,18 @@ def _forms(fact: str, values: Iterable[str], adapters: Mapping[str, type[Adapter
     about: list[object] = [one for one in adapters.values() if fact in one.targets | one.operation_targets]
     naming = [one for one in about if isinstance(one, Naming)]
     own = values if len(naming) < len(about) or not about else ()
-    return frozenset([*own, *(one.normal(fact, value) for value in values for one in naming)])
+    return frozenset([*own, *(one.names(fact, value)[0] for value in values for one in naming)])
+
+
+def spelled(
+    config: Config, adapters: Mapping[str, type[Adapter]], system: str, target: Mapping[str, str]
+) -> dict[str, str | tuple[str, ...]]:
+    """Facts that somebody wrote, as operations on the system have them. Raises ValueError."""
+    known = config.systems.get(system)
+    adapter: object = adapters[known.protocol] if known is not None else None
+    if not isinstance(adapter, Naming):
+        return dict(target)
+    return {fact: adapter.names(fact, value) if value else "" for fact, value in target.items()}
 
 
 def issuers(config: Config, builtin: BuiltinIssuer) -> list[IssuerSettings]:

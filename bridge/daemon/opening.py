@@ -154,6 +154,7 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
     try:
         served = services(config.bridge.name, storage, conversion.policy(config, find_adapters()))
         served.quotas = partial(_stored_quotas, config, storage)
+        served.spelled = partial(conversion.spelled, config, find_adapters())
         for event in declared_changes(config, storage.sync_declared(config)):
             served.write(event, done=True)
         return call(served, Actor.at_terminal(), name, parameters)

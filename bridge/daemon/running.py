@@ -20,12 +20,13 @@ from bridge import __version__
 from bridge.adapter import BridgeError
 from bridge.api.server import admin_site
 from bridge.config import Config
-from bridge.daemon import observing
+from bridge.daemon import conversion, observing
 from bridge.daemon.bridge import Bridge
 from bridge.daemon.calling import load_config
 from bridge.daemon.health import Health
 from bridge.daemon.live import LiveBridge
 from bridge.daemon.opening import open_storage, own_state, services
+from bridge.discovery import find_adapters
 from bridge.net import quick_reactor
 from bridge.storage import KeyRefused, StorageError
 from bridge.translation.log import LogUnavailable
@@ -107,6 +108,7 @@ class Process:
         served.record = bridge.translation.record_blocking
         served.live = LiveBridge(bridge)
         served.quotas = served.live.quotas
+        served.spelled = lambda system, target: conversion.spelled(bridge.config, find_adapters(), system, target)
         path = self._config.admin_socket
         _remove_stale(path)
         self._admin = self._reactor.listenUNIX(str(path), admin_site(served, bridge.pool.run), mode=0o600)

@@ -111,7 +111,7 @@ class FakeAdmission:
         permit.outcomes.append(outcome)
         assert len(permit.outcomes) == 1, f"two outcomes of one permit: {permit.operation.verb}"
 
-    def may(self, action: Action, target: Target) -> bool:
+    def may(self, action: Action, target: Target, *, strictly: bool = False) -> bool:
         return action not in self.refuse
 
     def recording(self, name: str, *, required: bool) -> FakeRecording:

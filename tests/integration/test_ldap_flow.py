@@ -289,6 +289,35 @@ def test_a_grant_is_narrowed_by_base_and_attribute(door: Bridge, reader: str) ->
         assert talk.search("people")[1] == 34
 
 
+def test_what_grants_would_refuse_is_recorded_where_they_only_observe(door: Bridge, reader: str) -> None:
+    """Also an attribute in a filter, which is only one of the targets of a search."""
+    with login(door, reader, "observed") as connection:
+        for filter_ in ("(cn=User*)", "(sn=Number*)"):
+            connection.search(PEOPLE, filter_, attributes=["cn"])
+            assert len(connection.entries) == 20
+        connection.search(SUFFIX, "(cn=User*)", attributes=["cn"])
+        assert len(connection.entries) == 20
+    covered, attribute, base = operations(door)
+    assert [one["reason"] for one in (covered, attribute, base)] == ["ok", "would-deny", "would-deny"]
+    assert attribute["action"]["target"]["attribute"] == "sn"
+    assert attribute["decision"]["would"] == "deny"
+
+
+@pytest.mark.parametrize(
+    ("base", "attribute", "allowed"),
+    [
+        (f"UID=user01, OU=people,{SUFFIX}", "commonName", True),
+        (f"uid=user07,{PEOPLE}", "cn", False),
+        (f"uid=user01,{PEOPLE}", "sn", False),
+        (SUFFIX, "cn", False),
+    ],
+)
+def test_explain_knows_names_in_any_spelling(door: Bridge, base: str, attribute: str, allowed: bool) -> None:
+    target = {"base": base, "attribute": attribute}
+    answer = door.call("policy.explain", agent="auditor-1", system="narrow", action="read", target=target)
+    assert answer["decision"]["allowed"] is allowed
+
+
 def test_the_size_of_a_search_is_capped_over_all_pages(door: Bridge, reader: str) -> None:
     with login(door, reader, "capped", raise_exceptions=False) as connection:
         connection.search(PEOPLE, "(objectClass=inetOrgPerson)")

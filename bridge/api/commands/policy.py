@@ -62,12 +62,16 @@ def explain(
     known = given.directory.by_id(agent)
     if known is None:
         raise CommandFailed(f"no agent {agent}", status=404, field="agent")
+    try:
+        asked = services.spelled(system, target or {})
+    except ValueError as error:
+        raise CommandFailed(f"expected {error}", field="target") from None
     request = Request(
         subject=subject(known, delegated=delegated),
         system=system,
         account=account,
         action=_action(action),
-        target=target or {},
+        target=asked,
         source=source,
         at=given.at,
     )

@@ -539,7 +539,7 @@ def test_what_the_options_open_stays_shut_in_the_static_accounts_entry() -> None
     play = Play(Options(secrets=("userPassword",)), login="cn=svc,dc=example")
     legacy = play.bind()
     play.admission.narrowing = frozenset({"attribute"})
-    play.admission.may = lambda action, target: "mail" not in target.get("attribute", ())  # type: ignore[method-assign]
+    play.admission.may = lambda action, target, strictly=False: "mail" not in target.get("attribute", ())  # type: ignore[method-assign]
     play.client.says(2, search(b"dc=example"))
     attributes = [(b"cn", [b"x"]), (b"mail", [b"x"]), (b"userPassword", [b"hash"])]
     for name in (b"cn=svc,dc=example", b"cn=other,dc=example"):

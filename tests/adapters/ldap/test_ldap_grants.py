@@ -29,7 +29,7 @@ def test_the_adapter_names() -> None:
     ],
 )
 def test_one_form(fact: str, written: str, form: str) -> None:
-    assert LDAPAdapter.normal(fact, written) == form
+    assert LDAPAdapter.names(fact, written)[0] == form
 
 
 @pytest.mark.parametrize(
@@ -37,12 +37,16 @@ def test_one_form(fact: str, written: str, form: str) -> None:
 )
 def test_what_has_no_form(fact: str, written: str) -> None:
     with pytest.raises(ValueError, match="name"):
-        LDAPAdapter.normal(fact, written)
+        LDAPAdapter.names(fact, written)
+
+
+def test_a_question_about_an_entry_is_about_all_above_it() -> None:
+    assert LDAPAdapter.names("base", "UID=a,OU=b,DC=c") == ("uid=a,ou=b,dc=c", "ou=b,dc=c", "dc=c")
+    assert LDAPAdapter.names("attribute", "mail")[0] == "mail"
+    assert "0.9.2342.19200300.100.1.3" in LDAPAdapter.names("attribute", "mail")
 
 
 def test_a_directory_that_calls_a_standard_type_otherwise_first_is_read_the_same() -> None:
     schema = Schema.of_definitions(["( 2.5.4.11 NAME ( 'organizationalUnitName' 'ou' ) SUP name )"])
     assert schema.names(b"ou") == ("ou", "organizationalunitname", "2.5.4.11")
-    assert Names(schema).read(b"organizationalUnitName=People,dc=x").text == LDAPAdapter.normal(
-        "base", "OU=people,DC=x"
-    )
+    assert Names(schema).read(b"organizationalUnitName=People,dc=x").text == "ou=people,dc=x"

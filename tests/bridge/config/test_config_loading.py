@@ -356,10 +356,10 @@ class Spelling(Plain):
     """An adapter whose facts can be written in several ways."""
 
     @staticmethod
-    def normal(fact: str, value: str) -> str:
+    def names(fact: str, value: str) -> tuple[str, ...]:
         if value == "bad":
             raise ValueError("a name")
-        return value.lower()
+        return (value.lower(),)
 
 
 def test_a_target_that_the_protocol_cannot_read_is_an_error(tmp_path: Path) -> None:

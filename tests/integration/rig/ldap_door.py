@@ -29,6 +29,7 @@ def door_document(slapd: Slapd) -> dict[str, Any]:
         "directory": system(slapd, "svc_reader", "svc_writer"),
         "starttls": system(slapd, "svc_reader", encryption="starttls"),
         "narrow": system(slapd, "svc_writer"),
+        "observed": {**system(slapd, "svc_writer"), "mode": "observe"},
         "capped": system(slapd, "svc_reader", max_entries=5),
         "wrong": system(slapd, "svc_wrong"),
         "locked": system(slapd, "svc_locked"),
@@ -43,6 +44,7 @@ def door_document(slapd: Slapd) -> dict[str, Any]:
         grant("reader", "directory", "svc_reader", "read"),
         grant("writer", "directory", "svc_writer", *ALL),
         grant("reader", "narrow", "svc_writer", "read", "write", **narrow),
+        grant("reader", "observed", "svc_writer", "read", **narrow),
         {"id": "no-vip", "roles": ["reader"], "system": "narrow", "effect": "deny",
          "bases": [f"UserID=USER07 ,{PEOPLE}"]},
     ]  # fmt: skip
