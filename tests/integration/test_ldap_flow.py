@@ -7,6 +7,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import ldap3
@@ -97,11 +98,10 @@ def test_an_agent_binds_as_itself_and_the_directory_sees_the_account(
     assert any("BIND" in line for line in lines)
 
 
-def test_ldapsearch_with_ldaps_and_with_starttls(door: Bridge, reader: str, place: Place) -> None:
-    secret = place.folder / "token-for-ldapsearch"
+def test_ldapsearch_with_ldaps_and_with_starttls(door: Bridge, reader: str, tmp_path: Path) -> None:
+    secret = tmp_path / "token"
     secret.write_text(reader + "\n")  # -y sends the newline too
     secret.chmod(0o600)
-    place.secret_files.add(secret)
     port = door.ports["directory"]
     for url, *how in ((f"ldaps://127.0.0.1:{port}",), (f"ldap://127.0.0.1:{port}", "-ZZ")):
         command = ["ldapsearch", "-LLL", "-x", "-H", url, *how, "-D", dn("svc_reader"), "-y", str(secret),
