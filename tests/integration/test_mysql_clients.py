@@ -190,6 +190,60 @@ def test_sqlalchemy(shop: Bridge, manager: str, driver: str, python: str, tmp_pa
     attributed(shop, f"sqlalchemy_{driver}")
 
 
+# -- what hardly any client library does -----------------------------------------------------------------------------
+
+
+def prepare(talk: MySQLTalk, text: str) -> bytes:
+    """The server's number of a statement with one parameter and one column."""
+    answer = talk.command(0x16, text.encode())
+    assert (answer[0], answer[5:9]) == (0, b"\1\0\1\0")
+    for _ in range(4):  # the parameter, EOF, the column, EOF
+        talk.hear()
+    return answer[1:5]
+
+
+def to_eof(talk: MySQLTalk) -> tuple[list[bytes], int]:
+    """The packets before the next EOF, and its status."""
+    found = []
+    while (packet := talk.hear())[0] != 0xFE:
+        assert packet[0] != 0xFF, packet
+        found.append(packet)
+    return found, int.from_bytes(packet[3:5], "little")
+
+
+def test_a_cursor_is_one_operation_with_all_its_rows(shop: Bridge, manager: str) -> None:
+    with MySQLTalk(shop.ports["shop"]) as talk:
+        assert talk.log_in(manager, shop.authority.ca)[0] == 0
+        number = prepare(talk, "select id as cursor_marker from invoices where id between 1 and ? order by id")
+        read_only, once, four = b"\1", b"\1\0\0\0", b"\0\1\3\0\4\0\0\0"
+        talk.command(0x17, number + read_only + once + four)  # how many columns
+        columns, status = to_eof(talk)
+        assert (len(columns), status & 0x40) == (1, 0x40)
+        ids, last = [], 0
+        while not last:
+            talk.say(b"\x1c" + number + b"\3\0\0\0", sequence=0)
+            rows, status = to_eof(talk)
+            ids += [int.from_bytes(row[2:6], "little") for row in rows]
+            last = status & 0x80
+        assert ids == [1, 2, 3, 4]
+    (event,) = operations(shop, "cursor_marker")
+    assert (event["outcome"], event["result"]["rows"]) == ("success", 4)
+
+
+def test_a_value_comes_in_pieces(shop: Bridge, manager: str) -> None:
+    with MySQLTalk(shop.ports["shop"]) as talk:
+        assert talk.log_in(manager, shop.authority.ca)[0] == 0
+        number = prepare(talk, "select length(?) as pieces_marker")
+        for _ in range(3):
+            talk.say(b"\x18" + number + b"\0\0" + b"x" * 100_000, sequence=0)  # answered by nothing
+        talk.command(0x17, number + b"\0" + b"\1\0\0\0" + b"\0\1\xfc\0")
+        to_eof(talk)
+        (row,), _ = to_eof(talk)
+        assert int.from_bytes(row[2:6], "little") == 300_000
+    (event,) = operations(shop, "pieces_marker")
+    assert (event["outcome"], event["result"]["rows"]) == ("success", 1)
+
+
 # -- KILL --------------------------------------------------------------------------------------------------------------
 
 
