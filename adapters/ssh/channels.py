@@ -60,7 +60,8 @@ class Answers:
 class Channel:
     """``agent`` and ``host`` are the numbers that each side gave it; None until it is told.
 
-    ``window`` is what the agent still takes; ``debt`` what the bridge has said in the host's place, of which the host
+    ``window`` is what the agent still takes, ``room`` what the host does: neither sends more (RFC 4254 section 5.2), or
+    what waits would have no bound. ``debt`` what the bridge has said in the host's place, of which the host
     does not know. ``permits`` are told an outcome when the channel ends.
     """
 
@@ -68,6 +69,7 @@ class Channel:
     agent: int | None = None
     host: int | None = None
     window: int = 0
+    room: int = 0
     debt: int = 0
     answers: Answers = field(default_factory=Answers)
     permits: list[Permit] = field(default_factory=list)

@@ -33,6 +33,8 @@ or read its arguments from the agent later (-s)."""
 
 SEPARATOR = re.compile(r"&&|\|\||[;&|]")
 LONGEST = 16 * 1024
+MOST_COMMANDS = 100
+"""In a line that is looked into: each is asked of the policy, and nobody types more."""
 
 SECRET = re.compile(
     r"(?i)((?:--?|\b)(?:password|passwd|pass|token|secret|api[-_]?key|authorization)(?:[ =:]\s*))"
@@ -158,7 +160,8 @@ def simple_commands(text: str) -> list[str] | None:
         parts.append(text[start : found.start()].strip())
         start = found.end()
     parts.append(text[start:].strip())
-    return [part for part in parts if part] or None
+    commands = [part for part in parts if part]
+    return commands if 0 < len(commands) <= MOST_COMMANDS else None
 
 
 def _outside_quotes(text: str) -> tuple[str, bool]:

@@ -33,6 +33,7 @@ from bridge.adapter.relay import relay as both_ways
 RESERVE = 64 * 1024
 """Of the agent's window, kept from the host: the bridge's own answers (SFTP refusals) go into it."""
 
+LARGEST_WINDOW = 2**32 - 1
 BY_APPLICATION = 11
 
 
@@ -117,6 +118,9 @@ class Relay:
             size = codec.size(payload)
             if channel is None or channel.refused:
                 return None
+            channel.room -= size
+            if channel.room < 0:
+                raise PeerFault("more came than the window of a channel allows")
             if not channel.started and channel.kind == "session":
                 return None  # nothing runs that could take it, and it must not wait at the host for what will
             channel.sent += size
@@ -180,6 +184,8 @@ class Relay:
     def _adjusted(self, channel: Channel, payload: bytes) -> None:
         count = Fields(payload, 5).number()
         channel.window += count
+        if channel.window > LARGEST_WINDOW:
+            raise PeerFault("the window of a channel is too large")
         paid = min(channel.debt, count)
         channel.debt -= paid
         if count > paid and not channel.refused and channel.host is not None:
@@ -276,6 +282,8 @@ class Relay:
         size = codec.size(payload)
         channel.received += size
         channel.window -= size
+        if channel.window < 0:
+            raise PeerFault("the host sent more than the window of a channel allows")
         if channel.recorder is not None:
             channel.recorder.show(payload[-size:] if size else b"")
         if channel.tap is not None and message == codec.DATA:
@@ -299,7 +307,7 @@ class Relay:
             confirmed = Confirmation.parse(payload)
             if channel.host is not None or confirmed.sender in self._by_host:
                 raise PeerFault("the host opened a channel twice")
-            channel.host = confirmed.sender
+            channel.host, channel.room = confirmed.sender, confirmed.window
             self._by_host[confirmed.sender] = channel
         elif message == codec.OPEN_FAILURE:
             if channel.host is not None:
@@ -307,6 +315,8 @@ class Relay:
             channel.closed_by_agent = channel.closed_by_host = True
             channel.status = "not opened"
             self._forget_if_over(channel)
+        elif message == codec.WINDOW_ADJUST:
+            channel.room += Fields(payload, 5).number()
         self._agent.write(payload)
 
     def _closed_by_host(self, channel: Channel, payload: bytes) -> None:
@@ -320,7 +330,7 @@ class Relay:
         if opening.kind != "forwarded-tcpip" or not self._global.listening or full or opening.sender in self._by_host:
             self._host.write(codec.open_failure(opening.sender, codec.PROHIBITED, "not served"))
             return
-        self._by_host[opening.sender] = Channel(opening.kind, host=opening.sender)
+        self._by_host[opening.sender] = Channel(opening.kind, host=opening.sender, room=opening.window)
         self._agent.write(payload)
 
     def _of_host(self, payload: bytes) -> Channel | None:

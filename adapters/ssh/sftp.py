@@ -34,9 +34,10 @@ FLAG_READ, FLAGS_CHANGING = 0x01, 0x02 | 0x04 | 0x08 | 0x10  # write, append, cr
 
 LARGEST = 256 * 1024 + 1024  # OpenSSH takes 256 KiB
 BULK_HEAD = 4 + 1 + 4 + 4 + 256 + 8 + 4  # of a WRITE up to its data; handles have at most 256 bytes
-MOST_WAITING = 4096
+MOST_WAITING = 1024  # OpenSSH's client sends 64 ahead
 MOST_SAID = 4096  # refusals that wait for the agent's window
 MOST_HANDLES = 1024
+LONGEST_PATH = 4096  # PATH_MAX of Linux; longer ones would fill memory while they wait
 
 PATHS = {LSTAT: 1, SETSTAT: 1, OPENDIR: 1, REMOVE: 1, MKDIR: 1, RMDIR: 1, REALPATH: 1, STAT: 1, RENAME: 2, READLINK: 1,
          SYMLINK: 2}  # fmt: skip
@@ -152,6 +153,7 @@ class SFTPTap:
     def _keep(self, count: int) -> None:
         """Bytes that the host never gets, so never credits."""
         if self._channel.agent is not None:
+            self._channel.room += count
             self._agent.write(codec.adjust(self._channel.agent, count))
 
     def _wrote(self, data: bytes, at: int, end: int) -> None:
@@ -363,7 +365,7 @@ class _Unsupported(Exception):
 
 
 def _path(fields: Fields) -> str:
-    path = fields.string(4096 * 4)
+    path = fields.string(LONGEST_PATH)
     if b"\0" in path:  # some hosts take what stands before it, which is another path
         raise PeerFault("a path holds a zero byte")
     return path.decode("utf-8", "backslashreplace")

@@ -58,7 +58,6 @@ class HostLogin:
         self._timeout = timeout
         self._level = level
         self._banners = 0
-        self.words = ""  # what the host said in banners
 
     async def run(self, secret: Secret, key: PKey | None) -> None:
         """By the key, if there is one. Raises LoginRefused, PeerFault, TimedOut, StreamClosed."""
@@ -137,6 +136,7 @@ class HostLogin:
         await self._leg.flush()
 
     async def _message(self) -> bytes:
+        """But a banner: it is kept nowhere, a host may repeat in it what it was told."""
         while True:
             message = await self._leg.message(self._timeout)
             if message[0] != BANNER:
@@ -144,7 +144,6 @@ class HostLogin:
             self._banners += 1
             if self._banners > MOST_BANNERS:
                 raise PeerFault("the host only talks")
-            self.words = Fields(message, 1).string(64 * 1024)[:1024].decode("utf-8", "replace")
 
 
 async def log_in(

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.ssh.environment import allowed
-from adapters.ssh.operations import command, forward, is_sftp_server, reads, redacted, shell, simple_commands
+from adapters.ssh.operations import (
+    MOST_COMMANDS,
+    command,
+    forward,
+    is_sftp_server,
+    reads,
+    redacted,
+    shell,
+    simple_commands,
+)
 from bridge.adapter import Action, StatementLogging
 
 LISTED = ("uptime", "df *", "systemctl status *")
@@ -131,3 +140,8 @@ def test_variables_that_pass(name: str) -> None:
 )  # fmt: skip
 def test_variables_that_never_pass(name: str) -> None:
     assert not allowed(name, ("LD_*", "PATH", "IDBRIDGE_*", "LC_*", "A*") if name else ())
+
+
+def test_a_line_of_very_many_commands_is_not_looked_into() -> None:
+    assert simple_commands(";".join(["id"] * MOST_COMMANDS)) is not None
+    assert simple_commands(";".join(["id"] * (MOST_COMMANDS + 1))) is None

@@ -224,6 +224,29 @@ def test_answers_keep_the_order_of_the_requests() -> None:
     assert talk.hear(success)[0] == [], "an answer that nobody waits for"
 
 
+def test_no_side_sends_more_than_the_window() -> None:
+    """What waits between them would have no bound."""
+    talk = Talk().open()
+    talk.ask("exec", string("cat"))
+    talk.hear(codec.answer(A, success=True))
+    talk.say(codec.data(H, bytes(WINDOW)))
+    talk.hear(codec.adjust(A, 10))
+    assert talk.say(codec.data(H, bytes(10)))[1]
+    with pytest.raises(PeerFault, match="more came than the window"):
+        talk.say(codec.data(H, b"x"))
+    talk.hear(codec.data(A, bytes(WINDOW)))
+    talk.say(codec.adjust(H, 10))
+    assert talk.hear(codec.stderr(A, bytes(10)))[0]
+    with pytest.raises(PeerFault, match="the host sent more"):
+        talk.hear(codec.data(A, b"x"))
+
+
+def test_a_window_has_32_bits() -> None:
+    talk = Talk().open()
+    with pytest.raises(PeerFault, match="too large"):
+        talk.say(codec.adjust(H, 2**32 - 1))
+
+
 def test_requests_that_nobody_answers_have_a_limit() -> None:
     """A flood of them would fill memory while the host is slow."""
     talk = Talk().open()
