@@ -127,8 +127,17 @@ class SystemDoor:
         verified = attempt.credential = await self._verify(credential)
         agent = attempt.agent = self._resolve(verified)
         self._check_state(agent)
+        verified = attempt.credential = self._drilled(agent, verified)
         self._check_limits(agent, verified)
         return agent, verified
+
+    def _drilled(self, agent: Agent, credential: VerifiedCredential) -> VerifiedCredential:
+        now = self._core.now()
+        shortened = self._core.drills.shortened(agent.id, credential, now)
+        if shortened is not credential and now >= shortened.expires_at:
+            text = "the token is older than a credential drill lets it be"
+            raise TurnedAway(Reason.CREDENTIAL_EXPIRED, "drill", text, text)
+        return shortened
 
     async def _verify(self, credential: Credential) -> VerifiedCredential:
         core, now, started = self._core, self._core.now(), self._core.clock.seconds()

@@ -12,6 +12,7 @@ from twisted.internet.defer import DeferredLock
 from bridge.accounts.breaker import CircuitBreaker
 from bridge.accounts.vaults import SecretReference, Vaults
 from bridge.adapter import AdmissionRequest, Stream, SystemFacts, TLSSettings
+from bridge.admission.drills import Drills
 from bridge.admission.flood import FloodGuard
 from bridge.admission.live import LiveSessions
 from bridge.admission.replay import ReplayGuard
@@ -120,6 +121,7 @@ class Core:
     sessions_per_agent: int = 100
     withheld: Callable[[], str] = lambda: ""
     ledger: Ledger = field(default_factory=Ledger)
+    drills: Drills = field(default_factory=Drills)
     changing: dict[str, DeferredLock] = field(default_factory=dict)
     live: LiveSessions = field(default_factory=LiveSessions)
     tally: Tally = field(default_factory=Tally)

@@ -11,6 +11,7 @@ from twisted.internet.threads import blockingCallFromThread
 
 from bridge import __version__
 from bridge.adapter import BridgeError, Check, Discovering, Reason, Refused, Stream, Trusting
+from bridge.admission.drills import Drill
 from bridge.admission.session import Session
 from bridge.admission.survey import granted_targets, survey
 from bridge.admission.system import System
@@ -75,6 +76,22 @@ class LiveBridge:
 
     def discover(self, system: str, account: str) -> list[dict[str, str]]:
         return self._wait(lambda: _discover(self._bridge, system, account))
+
+    def begin_drill(self, agents: list[str], until: float, life: float) -> int:
+        core = self._bridge.core
+        drill = Drill(until, life)
+
+        def begin() -> int:
+            core.drills.begin(agents, drill)
+            live = [one for one in core.live if one.agent.id in agents]
+            for session in live:
+                session.credential = core.drills.shortened(session.agent.id, session.credential, core.now())
+            return len(live)
+
+        return self._ask(begin)
+
+    def end_drill(self) -> list[str]:
+        return self._ask(self._bridge.core.drills.end)
 
     def rotate(self, actor: Actor, system: str, account: str) -> dict[str, Any]:
         try:

@@ -24,6 +24,7 @@ REGISTRY_CHANGE = "registry.change"
 CONFIG_CHANGE = "config.change"
 POLICY_VERSION = "policy.version"
 SECRET_CHANGE = "secret.change"  # noqa: S105 - a type
+DRILL = "drill"
 SECRET_SCAN = "secret.scan"  # noqa: S105 - a type
 DENY_CHANGE = "deny.change"
 KEY_CHANGE = "key.change"
@@ -52,6 +53,7 @@ TYPES = {
     CONFIG_CHANGE: "the configuration was loaded or changed",
     POLICY_VERSION: "the policy that counts from here on, in full, so that it can be asked again",
     SECRET_CHANGE: "a stored secret was set or deleted (never its value)",
+    DRILL: "a credential drill was begun or ended; tokens of its agents count as expired early",
     SECRET_SCAN: "files were searched for static secrets; what was found where, never a value",
     DENY_CHANGE: "an entry of the deny list was added or removed",
     KEY_CHANGE: "the keys of an issuer changed",

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge.api.commands import agents, alerts, log, policy, quotas, secrets, sessions, tokens
+from bridge.api.commands import agents, alerts, drills, log, policy, quotas, secrets, sessions, tokens
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
 
@@ -38,6 +38,9 @@ COMMANDS: dict[str, Command] = {
     "policy.who_can": policy.who_can,
     "alert.list": alerts.list_all,
     "alert.test": alerts.test,
+    "drill.start": drills.start,
+    "drill.stop": drills.stop,
+    "drill.report": drills.report,
     "quota.show": quotas.show,
     "quota.costs": quotas.costs,
     "log.list": log.list_events,

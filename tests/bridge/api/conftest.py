@@ -62,6 +62,13 @@ class CountingLive:
     def discover(self, system: str, account: str) -> list[dict[str, str]]:
         return [{"account": "cn=svc,dc=x"}]
 
+    def begin_drill(self, agents: list[str], until: float, life: float) -> int:
+        self.asked.append(("drill", agents))
+        return 1
+
+    def end_drill(self) -> list[str]:
+        return ["deploy-7"]
+
     def rotate(self, actor: Actor, system: str, account: str) -> dict[str, Any]:
         return {"system": system, "account": account, "revision": 2}
 

@@ -42,6 +42,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "policy.who_can": {"system": "orders"},
     "alert.list": {},
     "alert.test": {"channel": "oncall"},
+    "drill.start": {"agents": ["deploy-7"]},
+    "drill.stop": {},
+    "drill.report": {},
     "quota.show": {},
     "quota.costs": {"since": "2026-09", "by": "owner"},
     "log.list": {},
@@ -77,6 +80,7 @@ def filled(office: Any) -> Any:
     call(office.services, ANNA, "agent.create", {**AGENT, "id": "draft-1", "draft": True})
     call(office.services, ANNA, "secret.set", {"name": "kept", "value": CANARY})
     call(office.services, ANNA, "session.end", {"session": "ses_1", "reason": "setup"})
+    call(office.services, ANNA, "drill.start", {"agents": ["deploy-7"]})
     return office
 
 
