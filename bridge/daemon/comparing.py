@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge.adapter import Action
+from bridge.adapter import Action, Adapter, Naming, Target
 from bridge.admission.subjects import subject
 from bridge.config import Config, difference
 from bridge.daemon import conversion
@@ -141,21 +141,32 @@ def _past(
     log = reader(load_config(path))
     count, _, _ = log.in_thread_span(wanted)
     call(path, "log.exported", {"query": str(wanted), "count": count, "format": purpose})
-    late = _operation_facts(config)
+    adapters = find_adapters()
     past: Past = {}
     for question in in_thread_questions(log, wanted):
-        asked = _asked(question, known, late.get(question.system, ()), timed=timed)
+        asked = _asked(question, known, _target(question, config, adapters), timed=timed)
         past.setdefault(asked, Times()).add(question.at)
     return past
 
 
-def _operation_facts(config: Config) -> dict[str, list[str]]:
-    adapters = find_adapters()
-    return {name: sorted(adapters[one.protocol].operation_targets) for name, one in config.systems.items()}
+def _target(question: Question, config: Config, adapters: Mapping[str, type[Adapter]]) -> Target:
+    """All facts, as the operation had them. The log keeps of a fact with several names the first, and no empty ones;
+    where a protocol spells its facts out (LDAP), one that is missing beside others was not asked for."""
+    system = config.systems.get(question.system)
+    recorded = dict(question.target)
+    if system is None or not question.action:
+        return dict(recorded)
+    adapter: object = adapters[system.protocol]
+    late = adapters[system.protocol].operation_targets
+    if isinstance(adapter, Naming) and not late.isdisjoint(recorded):
+        late = frozenset()
+    try:
+        return dict.fromkeys(late, "") | conversion.spelled(config, adapters, question.system, recorded)
+    except ValueError:  # a name of an older release
+        return dict.fromkeys(late, "") | recorded
 
 
-def _asked(question: Question, known: Mapping[str, Subject], late: Iterable[str], *, timed: bool) -> Asked:
-    """An operation has every fact that its protocol's operations have: those that the log leaves out were empty."""
+def _asked(question: Question, known: Mapping[str, Subject], target: Target, *, timed: bool) -> Asked:
     then = Subject(
         agent=question.agent,
         roles=frozenset(question.roles),
@@ -163,14 +174,13 @@ def _asked(question: Question, known: Mapping[str, Subject], late: Iterable[str]
         owner=question.owner,
         cost_centre=question.cost_centre,
     )
-    empty = dict.fromkeys(late, "") if question.action else {}
     now = known.get(question.agent, then)
     return Asked(
         subject=Subject(now.agent, now.roles, now.environment, now.owner, now.cost_centre, question.delegated),
         system=question.system,
         account=question.account or None,
         action=Action(question.action) if question.action else None,
-        target=tuple(sorted((empty | dict(question.target)).items())),
+        target=tuple(sorted(target.items())),
         source=question.source,
         permitted=question.permitted,
         minute=int(question.at // MINUTE) if timed else 0,
