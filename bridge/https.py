@@ -15,11 +15,19 @@ from typing import Any, NoReturn, cast
 from urllib.parse import urlsplit
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, FileBodyProducer, ResponseDone
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    FileBodyProducer,
+    RequestTransmissionFailed,
+    ResponseDone,
+    ResponseFailed,
+)
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IResponse
@@ -28,6 +36,9 @@ MAX_DOCUMENT = 256 * 1024  # 100 keys with certificate chains stay below
 FETCH_TIMEOUT = 10.0
 CONNECT_TIMEOUT = 5.0
 
+CONNECTION_FAILURES = (ConnectError, ConnectionClosed, DNSLookupError, RequestTransmissionFailed, ResponseFailed)
+"""What a request fails with beside FetchFailed."""
+
 _MAX_AGE = re.compile(rb"(?:^|[\s,])max-age=(\d{1,9})(?:$|[\s,])")
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 _HEADERS = {"Accept": "application/json", "User-Agent": "identity-bridge"}
@@ -35,6 +46,13 @@ _HEADERS = {"Accept": "application/json", "User-Agent": "identity-bridge"}
 
 class FetchFailed(Exception):
     """There was no whole answer, or not the one that was needed. The message says why, for ops."""
+
+
+def cause(failure: Exception) -> str:
+    """What failed, on one line, for ops."""
+    reasons = getattr(failure, "reasons", ())  # twisted.web wraps what went wrong below
+    said = "; ".join(dict.fromkeys(one.getErrorMessage() for one in reasons)) or str(failure)
+    return " ".join(said.split())[:500] or type(failure).__name__
 
 
 @dataclass(frozen=True, slots=True)

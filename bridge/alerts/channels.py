@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
-from twisted.web.client import RequestTransmissionFailed, ResponseFailed
-
 from bridge.accounts.vaults import SecretReference, SecretUnavailable, Vaults
 from bridge.alerts import formats
-from bridge.alerts.failure import DeliveryFailed, words
+from bridge.alerts.failure import DeliveryFailed
 from bridge.alerts.watching import Alert
-from bridge.https import Fetcher, FetchFailed, https_agent
+from bridge.https import CONNECTION_FAILURES, Fetcher, FetchFailed, cause, https_agent
+from bridge.webhooks import signed
 
 PAGERDUTY = "https://events.pagerduty.com/v2/enqueue"
 
-_FAILURES = (
-    FetchFailed, ConnectError, ConnectionClosed, DNSLookupError, RequestTransmissionFailed, ResponseFailed,
-    SecretUnavailable, OSError, ValueError,
-)  # fmt: skip
+_FAILURES = (FetchFailed, *CONNECTION_FAILURES, SecretUnavailable, OSError, ValueError)
 
 
 class Kind(StrEnum):
@@ -81,7 +73,7 @@ class Channels:
             else:
                 await self._post(channel, alert, id, suppressed)
         except _FAILURES as failure:
-            raise DeliveryFailed(words(failure)) from None
+            raise DeliveryFailed(cause(failure)) from None
 
     def _named(self, name: str) -> Channel:
         scheme, _, address = name.partition(":")
@@ -117,12 +109,3 @@ class Channels:
         message = formats.mail(alert, self._bridge, id, suppressed, mail.sender, to)
         server = mailing.Server(mail.host, mail.port, mail.tls, mail.ca, mail.user, password)
         await mailing.send(self._reactor, server, mail.sender, to, message)
-
-
-def signed(secret: bytes, id: str, at: int, body: bytes) -> dict[str, str]:
-    """The headers of Standard Webhooks; a receiver without a secret has the id alone."""
-    headers = {"webhook-id": id, "webhook-timestamp": str(at)}
-    if secret:
-        mac = hmac.new(secret, f"{id}.{at}.".encode() + body, hashlib.sha256).digest()
-        headers["webhook-signature"] = "v1," + base64.b64encode(mac).decode()
-    return headers

@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.ssl import Certificate, optionsForClientTLS, platformTrust, trustRootFromCertificates
 from twisted.mail.smtp import ESMTPSenderFactory, SMTPClientError
 
-from bridge.alerts.failure import DeliveryFailed, words
+from bridge.alerts.failure import DeliveryFailed
+from bridge.https import cause
 
 TIMEOUT = 30.0
 _NAME = b"idbridge.invalid"  # EHLO: this machine's name is nobody's business
@@ -49,7 +50,7 @@ async def send(reactor: Any, server: Server, sender: str, to: tuple[str, ...], m
     try:
         await done
     except SMTPClientError as failure:
-        raise DeliveryFailed(words(failure)) from None
+        raise DeliveryFailed(cause(failure)) from None
     finally:
         factory.sendFinished = True  # else it would tell of the connection's end to who waits no more
         connector.disconnect()

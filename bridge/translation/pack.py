@@ -37,7 +37,7 @@ from bridge.translation.note import Signer, hash_line
 from bridge.translation.pack_summary import Summary
 from bridge.translation.proving import NotSignedYet, cosigned
 from bridge.translation.reading import LoggedEvent
-from bridge.translation.stored_tree import StoredTree
+from bridge.translation.stored_tree import ManyProofs, StoredTree
 
 FORMAT = "idbridge-pack-1"
 
@@ -102,7 +102,8 @@ def in_thread_pack(
     ``documents`` are JSON files of it by name. Raises NotSignedYet, StorageError, OSError."""
     with TemporaryDirectory(dir=target.parent, prefix=".pack-") as folder, reading(engine) as connection:
         place = Path(folder)
-        signed, tree = covering(connection, last), StoredTree(connection)
+        signed = covering(connection, last)
+        tree = ManyProofs(connection, signed.size)
         packed = Packed(signed.size, signed.checkpoint.root.hex())
         summary = Summary(scope.query, scope.since, scope.until, scope.notes)
         for name, pages, heard in (("events", events, summary), ("context", context, None)):

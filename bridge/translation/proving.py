@@ -12,7 +12,7 @@ from bridge.adapter import BridgeError
 from bridge.storage import reading
 from bridge.translation.checkpoints import Signed
 from bridge.translation.note import VerifierKey, hash_line
-from bridge.translation.stored_tree import StoredTree
+from bridge.translation.stored_tree import ManyProofs, StoredTree
 
 FORMAT = "idbridge-proof-1"
 TLOG_PROOF = "c2sp.org/tlog-proof@v1"
@@ -59,7 +59,7 @@ def in_thread_prove(engine: Engine, events: Sequence[int], key: VerifierKey) -> 
         if signed is None:
             raise NotSignedYet(f"event {last} is in no checkpoint yet; try again in ten seconds")
         note = cosigned(connection, signed)
-        tree = StoredTree(connection)
+        tree = ManyProofs(connection, signed.size)
         proofs = [
             {"seq": seq, "body": _body(connection, seq), "proof": _tlog_proof(tree, seq, signed.size, note)}
             for seq in events

@@ -97,3 +97,35 @@ class StoredTree:
             events = f"events {(start << level) + 1} to {end << level}"
             raise TreeDamaged(f"the tree of the log has lost hashes over {events}; run `idbridge log verify`")
         return hashes
+
+
+class ManyProofs(StoredTree):
+    """For proofs of many events, one after the other, in the tree of ``size`` leaves: what neighbours share is read and
+    computed once."""
+
+    REMEMBERED = 10_000
+    """Hashes of subtrees; a path has one a level, and neighbours differ in the lowest."""
+
+    def __init__(self, connection: Connection, size: int) -> None:
+        super().__init__(connection)
+        self._size = size
+        self._known: dict[tuple[int, int], bytes] = {}
+        self._block = -1
+        self._leaves: list[bytes] = []
+
+    def subtree(self, start: int, end: int) -> bytes:
+        hash = self._known.get((start, end))
+        if hash is None:
+            if len(self._known) >= self.REMEMBERED:
+                self._known.clear()
+            hash = self._known[start, end] = super().subtree(start, end)
+        return hash
+
+    def stored(self, level: int, start: int, end: int) -> list[bytes]:
+        block, begin = start >> STEP, start >> STEP << STEP
+        if level or end > begin + (1 << STEP) or end > self._size:
+            return super().stored(level, start, end)
+        if block != self._block:
+            self._leaves = super().stored(0, begin, min(begin + (1 << STEP), self._size))
+            self._block = block
+        return self._leaves[start - begin : end - begin]

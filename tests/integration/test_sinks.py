@@ -244,3 +244,5 @@ def test_sinks_follow_a_reload_and_send_again(make_bridge: MakeBridge, tmp_path:
     assert any(event["detail"].get("first") == 1 for event in bridge.events(type="log.sink"))
     assert "goes on" in bridge.cli("log", "resend", "b", "--from", "2")
     assert "ends before" in bridge.cli("log", "resend", "b", "--from", "999999", status=1)
+    assert bridge.stop() == 0
+    assert "|log.stop|" in second.read_text().splitlines()[-1]

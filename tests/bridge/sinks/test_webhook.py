@@ -152,6 +152,12 @@ async def test_lines_that_are_no_json_are_strings(hook: Hook) -> None:
     assert json.loads(hook.receiver.got[0][1])["events"] == [line]
 
 
+@pytest_twisted.ensureDeferred
+async def test_an_event_that_was_altered_does_not_spoil_the_others(hook: Hook) -> None:
+    await hook.destination().deliver(Batch("prod-1", 1, 2, ('{"seq":1', '{"seq":2}'), "00"))
+    assert json.loads(hook.receiver.got[0][1])["events"] == ['{"seq":1', {"seq": 2}]
+
+
 @pytest.mark.parametrize("status", [301, 400, 401, 404, 429, 500, 503])
 @pytest_twisted.ensureDeferred
 async def test_anything_but_2xx_is_not_taken(hook: Hook, status: int) -> None:
