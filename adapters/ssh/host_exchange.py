@@ -33,7 +33,7 @@ REKEY_SECONDS = 3600.0
 HELD_BYTES = 4 * 1024 * 1024  # held back during an exchange; the agent's leg is paused long before
 KEY_BYTES = 64  # derived for each purpose; packets take what they need
 
-_NOBODY_WAITS = threading.Event()
+_NOBODY_WAITS, _NEVER_STARTED = threading.Event(), threading.Event()
 """In the place of those that paramiko gives each connection for threads to wait on: there are none."""
 
 Deferring = Callable[..., Awaitable[Any]]
@@ -85,7 +85,8 @@ class Engine(Transport):  # type: ignore[misc]
         self.out, self._sealer, self._opener = Out(), Sealer(), Opener()
         super().__init__(_NoSocket(), packetizer_class=lambda sock: _Packets(self._sealer, self.out))
         self.clear_to_send = _NOBODY_WAITS
-        self.server_accept_cv = None
+        self._started = _NEVER_STARTED
+        self.server_accept_cv = self._channels = None
         chosen = LEVELS[level]
         self._preferred_kex, self._preferred_ciphers, self._preferred_macs = chosen.kex, chosen.ciphers, chosen.macs
         self._preferred_keys = tuple(name for name in pinned if name.removesuffix(CERTIFICATE) in chosen.host_keys)
@@ -247,6 +248,7 @@ class Engine(Transport):  # type: ignore[misc]
 
     def _parse_newkeys(self, m: Message) -> None:
         super()._parse_newkeys(m)
+        self._latest_kex_init = None  # was compared, and is not needed again
         waiting, self._held, self.held = self._held, [], 0
         for payload in waiting:
             self.out.data.append(self._sealer.seal(payload))

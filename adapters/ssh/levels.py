@@ -7,6 +7,7 @@ default, its host keys are pinned, and what was agreed on is in the log.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha1
 from typing import Any
 
@@ -132,6 +133,7 @@ _LEGACY = Level(
 LEVELS = {"modern": _MODERN, "compat": _COMPAT, "legacy": _LEGACY}
 
 
+@cache
 def exchanges(level: str) -> dict[str, Any]:
     """paramiko's key exchanges, and those that the level brings back."""
     found = {**Transport._kex_info, KexCurve25519Standard.name: KexCurve25519Standard}
@@ -142,6 +144,7 @@ def exchanges(level: str) -> dict[str, Any]:
     return found
 
 
+@cache
 def host_key_classes(level: str) -> dict[str, Any]:
     found = dict(Transport._key_info)
     if level != "modern":

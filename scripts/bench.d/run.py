@@ -185,7 +185,7 @@ def measure_ssh(report: Report, fleet: ssh.Fleet, rounds: int, idle: int) -> Non
     report.section("SSH: memory and threads")
     report.table("what", "measured", "target")
     report.row(f"each of {idle:,} sessions in which `cat` waits", f"{each:.1f} KiB", "≤ 64 KiB")
-    report.row("threads that came with them", str(threads), "0")
+    report.row("threads that came with them", str(threads), "none of their own; the pools may grow by a few")
     lanes = fleet.lanes()
     for title, measure in (("host to client", fleet.down), ("client to host", fleet.up)):
         medians = by_turns(lanes, rounds, measure)
@@ -195,6 +195,10 @@ def measure_ssh(report: Report, fleet: ssh.Fleet, rounds: int, idle: int) -> Non
         for name, value in medians.items():
             ratio = "" if name == "bridge" else f"{medians['bridge'] / value:.2f}"
             report.row(name, f"{value:,.0f}", ratio + targets[name])
+    report.section("SSH: MB for each second of processor time that the bridge itself takes")
+    report.table("way", "host to client", "client to host")
+    for lane in lanes[1:]:
+        report.row(lane.name, *(f"{fleet.per_cpu(lane, measure):,.0f}" for measure in (fleet.down, fleet.up)))
     medians = by_turns([*lanes, fleet.by_token()], rounds, fleet.true)
     report.section("SSH: connect, prove, run `true`")
     report.table("way", "ms", "bridge / it")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import asyncssh
 from measuring import resident
@@ -33,6 +34,8 @@ ALIKE = (
     "-o", "IdentitiesOnly=yes", "-o", "KexAlgorithms=curve25519-sha256", "-c", "aes128-gcm@openssh.com",
 )  # fmt: skip
 MIB = 1024 * 1024
+FIRST = 30  # sessions
+Measured = TypeVar("Measured")
 SETTINGS = "LogLevel ERROR\nMaxStartups 100\nMaxSessions 10\n"
 
 
@@ -137,6 +140,14 @@ class Fleet:
         took, said = lane.run("wc -c", stdin=self.source)
         return self._rate(lane, took, int(said))
 
+    def per_cpu(self, lane: Lane, transfer: Callable[[Lane], float]) -> float:
+        """MB for each second of processor time of the bridge of that way: other load of the machine counts less."""
+        process = self._peer if lane.name == PEER else self.bridge.process
+        pid = process.pid if process else 0
+        before = _processor_time(pid)
+        transfer(lane)
+        return self.bulk / 1e6 / (_processor_time(pid) - before)
+
     def _rate(self, lane: Lane, took: float, got: int) -> float:
         if got != self.bulk:
             raise SystemExit(f"bench: by way of {lane.name} {got} bytes came instead of {self.bulk}")
@@ -148,12 +159,15 @@ class Fleet:
         return statistics.median(lane.run("true")[0] for _ in range(10)) * 1000
 
     def idle_sessions(self, count: int) -> tuple[float, int]:
-        """KiB of the bridge's memory for each session in which `cat` waits, and how many threads came with them."""
+        """KiB of the bridge's memory for each further session in which `cat` waits, and the threads that came as well.
+
+        The first ones are not counted: they bring what all share, such as the threads of the pools.
+        """
         lane = self.lanes()[-1]
         pid = self.bridge.process.pid if self.bridge.process else 0
-        asyncio.run(_holding(lane, 20, lambda: (0.0, 0)))  # so that the threads of the pools are there
-        before, threads = resident(pid), _threads(pid)
-        return asyncio.run(_holding(lane, count, lambda: ((resident(pid) - before) / count, _threads(pid) - threads)))
+        found = asyncio.run(_holding(lane, (FIRST, FIRST + count), lambda: (resident(pid), _threads(pid))))
+        (before, threads), (after, more) = found
+        return (after - before) / count, more - threads
 
     def _document(self) -> dict[str, object]:
         return {
@@ -176,22 +190,29 @@ class Fleet:
         }  # fmt: skip
 
 
-async def _holding(lane: Lane, count: int, measure: Callable[[], tuple[float, int]]) -> tuple[float, int]:
-    """asyncssh holds the clients' ends: so many processes of ssh would not fit beside the host's."""
+async def _holding(lane: Lane, counts: tuple[int, ...], measure: Callable[[], Measured]) -> list[Measured]:
+    """What ``measure`` says when so many sessions are open. asyncssh holds the clients' ends: so many processes of ssh
+    would not fit beside the host's."""
     key = asyncssh.read_private_key(lane.key)
-    held = []
-    for _ in range(count):
+    held, found = [], []
+    for number in range(1, max(counts) + 1):
         connection = await asyncssh.connect(
             "127.0.0.1", lane.port, username=lane.user, client_keys=[key], known_hosts=None, config=None,
             agent_path=None, kex_algs=["curve25519-sha256"], encryption_algs=["aes128-gcm@openssh.com"],
         )  # fmt: skip
         held.append((connection, await connection.create_process("cat")))
-    await asyncio.sleep(1)
-    found = measure()
+        if number in counts:
+            await asyncio.sleep(1)
+            found.append(measure())
     for connection, _process in held:
         connection.close()
         await connection.wait_closed()
     return found
+
+
+def _processor_time(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _threads(pid: int) -> int:
