@@ -56,6 +56,7 @@ for command in (
     comparing.diff,
     comparing.simulate,
     comparing.suggest,
+    comparing.readiness,
     quotas.quota,
     drills.drill,
     alerts.alert,

@@ -88,3 +88,25 @@ def suggest(config: Path, as_json: bool, agent: str | None, role: str | None, **
     for grant in grants:
         for number, (key, value) in enumerate(grant.items()):
             showing.say(f"{'- ' if not number else '  '}{key}: {showing.yaml(value)}")
+
+
+@command("idbridge readiness warehouse --since 14d")
+@click.argument("system")
+@click.option("--since", type=MOMENT, default="14d", show_default=True, help="From this time on.")
+def readiness(config: Path, as_json: bool, system: str, **members: Any) -> None:
+    """Before SYSTEM is enforced: what would have been refused, by agent and grant. Exit status 1 when anything."""
+    from bridge.daemon.comparing import readiness as asked
+
+    answer = asked(config, system, members, time.time())
+    rows = answer["would_refuse"]
+    if as_json:
+        showing.as_json(answer)
+    else:
+        agents = len({row["agent"] for row in rows})
+        refused = f"{sum(row['count'] for row in rows)} of {answer['asked']} requests, of {agents} agents"
+        showing.say(f"{system} is in mode {answer['mode']}; enforced, {refused}, would be refused")
+        for row in rows:
+            row["last"] = showing.moment(row["last"])
+        columns = ("agent", "owner", "account", "action", "target", "count", "last", "grants", "reason")
+        showing.table(rows, columns, empty="it can be enforced: nothing that was done would be refused")
+    sys.exit(1 if rows else 0)

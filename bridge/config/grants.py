@@ -26,7 +26,8 @@ class Grant(Section):
 
     ``agents: ["*"]`` is every agent; label ``environment:NAME`` every system of that environment. ``targets`` narrows
     by the facts of the protocol: ``{database: [app]}``. None and the empty tuple mean "any"; ``actions`` is never
-    empty: an allow must name some, a deny that names none denies all. ``mode`` None: the system's.
+    empty: an allow must name some, a deny that names none denies all. ``mode`` None: the system's; from
+    ``mode_until`` on it is enforce.
     """
 
     id: Name
@@ -48,6 +49,7 @@ class Grant(Section):
     hours: Hours | None = None
     expires: Moment | None = None
     mode: Mode | None = None
+    mode_until: Moment | None = None
     reason: Note = ""
     ticket: Note = ""
     owner: Note = ""

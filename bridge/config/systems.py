@@ -75,7 +75,9 @@ class Account(Section):
 
 
 class System(Section):
-    """``mode`` defaults to the bridge's. ``reconcile``: how often to look for sessions past the bridge.
+    """``mode`` defaults to the bridge's; from ``mode_until`` on it is enforce.
+
+    ``reconcile``: how often to look for sessions past the bridge.
 
     ``options`` is an instance of the adapter's own ``Options`` model.
     """
@@ -86,6 +88,7 @@ class System(Section):
     labels: Many[Name] = ()
     environment: Note = ""
     mode: Mode = inherited("enforce")
+    mode_until: Moment | None = None
     statements: StatementLogging = StatementLogging.REDACTED
     audit: Literal["grouped", "strict"] = "grouped"
     plaintext: Literal["refuse", "loopback-only"] = "refuse"

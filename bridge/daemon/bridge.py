@@ -118,6 +118,7 @@ class Bridge:
         self._stopping = False
         self._looking = False
         self.core = self._core(config)
+        self._mode_end = conversion.next_end(config, storage.now())
         self._alert_pool = ThreadPool("alerts", 1, reactor)
         self.alerting = Alerting(
             config.bridge.name, Outbox(storage.registry_engine, config.alerts.repeat), storage.reading_engine,
@@ -148,7 +149,7 @@ class Bridge:
             ssh=self.issuers.ssh(config, lambda: self.core.directory),
             directory=directory,
             deny_list=self.storage.deny_list,
-            policy=conversion.policy(config, self._adapter_types),
+            policy=conversion.policy(config, self._adapter_types, self.storage.now()),
             vaults=self._vaults,
             breaker=CircuitBreaker(),
             replay=ReplayGuard(config.credentials.replay),
@@ -404,7 +405,7 @@ class Bridge:
         alerts = await self._adapter_pool.run(alert_settings, new)
         tls = conversion.server_tls(new)
         systems = {name: self._system(new, name, tls) for name in new.systems}
-        policy = conversion.policy(new, self._adapter_types)
+        policy = conversion.policy(new, self._adapter_types, self.core.now())
         verifier, sources = self.issuers.prepare(new, self.storage.issuer, lambda: self.core.directory)
         certificates = self.issuers.certificates(new)
         ssh = self.issuers.ssh(new, lambda: self.core.directory)
@@ -428,6 +429,7 @@ class Bridge:
         core = self.core
         core.policy, core.verifier, core.certificates, core.ssh = policy, verifier, certificates, ssh
         self.policy_taken(policy)
+        self._mode_end = conversion.next_end(new, self.core.now())
         self.alerting.take(alerts)
         core.ledger.take(conversion.quotas(new), conversion.prices(new))
         core.sessions_per_agent = new.limits.sessions_per_agent
@@ -489,6 +491,8 @@ class Bridge:
     def _review(self) -> None:
         self.copies.review()
         now = self.core.now()
+        if now >= self._mode_end:
+            self._end_modes(now)
         for session in self.core.live:
             session.review(now)
         if not self._looking:
@@ -496,6 +500,15 @@ class Bridge:
             looking = Deferred.fromCoroutine(self._look_at_registry())
             looking.addErrback(lambda failure: self.log.failure("the registry cannot be read", failure=failure))
             looking.addBoth(lambda _: setattr(self, "_looking", False))
+
+    def _end_modes(self, now: float) -> None:
+        """What was on trial until now is enforced, also in sessions that live."""
+        core = self.core
+        core.policy = conversion.policy(self.config, self._adapter_types, now)
+        self.policy_taken(core.policy)
+        self._mode_end = conversion.next_end(self.config, now)
+        self.translation.keep(record_policy(self.config, core.policy))
+        self.log.warn("a mode has ended: what was on trial is enforced from now on")
 
     async def _look_at_registry(self) -> None:
         """Another process may have changed it, when the command line found no socket."""

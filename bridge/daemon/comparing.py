@@ -6,18 +6,20 @@ In the command line's own process, because a month of a log is much to read; not
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bridge.adapter import Action, Adapter, Naming, Target
 from bridge.admission.subjects import subject
+from bridge.api.failure import CommandFailed
 from bridge.config import Config, difference
 from bridge.daemon import conversion
 from bridge.daemon.calling import call, load_config
 from bridge.daemon.opening import reader
 from bridge.discovery import find_adapters
 from bridge.identity.declared import Declared
-from bridge.policy import Policy, Subject
+from bridge.policy import Mode, Policy, Subject
 from bridge.policy.changes import changes
 from bridge.policy.replay import Asked, Past, Times, Turned, merged, replay, told_apart_by_time
 from bridge.policy.suggestion import Suggested, suggest
@@ -89,6 +91,31 @@ def simulate(config_path: Path, new_path: Path, members: Mapping[str, Any], now:
         "newly_refused": [_row(one) for one in rows if one.asked.permitted],
         "newly_allowed": [_row(one) for one in rows if not one.asked.permitted],
     }
+
+
+def readiness(config_path: Path, system: str, members: Mapping[str, Any], now: float) -> dict[str, Any]:
+    """What would be refused of what was let through, if the system and all grants about it were enforced."""
+    config = load_config(config_path)
+    if system not in config.systems:
+        raise CommandFailed(f"no system {system} is configured", field="system")
+    present = _policy(config)
+    enforced = _enforced(present, system)
+    timed = told_apart_by_time(enforced)
+    past = _past(config_path, {**members, "system": system}, "readiness", declared(config, now), config, timed=timed)
+    rows = [one for one in merged(replay(enforced, past)) if one.asked.permitted]
+    return {
+        "system": system,
+        "mode": present.systems[system].mode.value,
+        "asked": sum(times.count for times in past.values()),
+        "would_refuse": [_row(one) for one in rows],
+    }
+
+
+def _enforced(policy: Policy, system: str) -> Policy:
+    about = policy.systems[system]
+    systems = [replace(one, mode=Mode.ENFORCE) if one is about else one for one in policy.systems.values()]
+    grants = [replace(one, mode=None) if one.selects(about) else one for one in policy.grants]
+    return Policy(grants, systems)
 
 
 def _row(turned: Turned) -> dict[str, Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from bridge.accounts.vaults import SecretReference
@@ -22,23 +25,35 @@ from bridge.policy.quotas import MICRO
 from bridge.translation.recording_retention import Retention
 
 
-def policy(config: Config, adapters: Mapping[str, type[Adapter]]) -> Policy:
+def policy(config: Config, adapters: Mapping[str, type[Adapter]], now: float | None = None) -> Policy:
+    """As it is at ``now`` (Unix seconds; the present when not given): modes end, see ``next_end``."""
+    at = time.time() if now is None else now
     systems = [
         SystemPolicy(
             name=name,
             accounts=tuple(system.accounts),
             labels=frozenset(system.labels),
-            mode=Mode(system.mode),
+            mode=_mode(system.mode, system.mode_until, at),
             environment=system.environment,
             operation_targets=adapters[system.protocol].operation_targets,
             account_labels={key: frozenset(one.labels) for key, one in system.accounts.items() if one.labels},
         )
         for name, system in config.systems.items()
     ]
-    return Policy([_grant(one, adapters) for one in config.grants], systems, version=config.digest)
+    return Policy([_grant(one, adapters, at) for one in config.grants], systems, version=config.digest)
 
 
-def _grant(grant: Grant, adapters: Mapping[str, type[Adapter]]) -> PolicyGrant:
+def next_end(config: Config, now: float) -> float:
+    """When the next mode ends: a policy is to be made anew then. Infinity when none does."""
+    ends = [one.mode_until for one in config.systems.values()] + [one.mode_until for one in config.grants]
+    return min((end.timestamp() for end in ends if end is not None and end.timestamp() > now), default=math.inf)
+
+
+def _mode(mode: str, until: datetime | None, now: float) -> Mode:
+    return Mode.ENFORCE if until is not None and now >= until.timestamp() else Mode(mode)
+
+
+def _grant(grant: Grant, adapters: Mapping[str, type[Adapter]], now: float) -> PolicyGrant:
     systems = set(grant.systems or ()) | ({grant.system} if grant.system else set())
     hours = grant.hours
     return PolicyGrant(
@@ -59,7 +74,7 @@ def _grant(grant: Grant, adapters: Mapping[str, type[Adapter]]) -> PolicyGrant:
         sources=tuple(str(network) for network in grant.sources),
         hours=Hours.parse(hours.days, hours.begin, hours.end, hours.zone) if hours else None,
         expires=int(grant.expires.timestamp()) if grant.expires else None,
-        mode=Mode(grant.mode) if grant.mode else None,
+        mode=_mode(grant.mode, grant.mode_until, now) if grant.mode else None,
         reason=grant.reason,
         ticket=grant.ticket,
     )

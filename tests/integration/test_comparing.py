@@ -64,6 +64,12 @@ def test_the_past_decides_about_a_new_file(make_bridge: MakeBridge) -> None:
     assert (same["newly_refused"], same["newly_allowed"]) == ([], [])
     assert same["sessions"] >= 1
 
+    ready = bridge.cli_json("readiness", "observed", status=1)
+    assert (ready["mode"], {row["agent"] for row in ready["would_refuse"]}) == ("observe", {"reader-1"})
+    assert ready["would_refuse"][0]["grants"] == ["reads-observed"]
+    assert "it can be enforced" in bridge.cli("readiness", "warehouse", "--since", "1h")
+    assert "no system nowhere" in bridge.cli("readiness", "nowhere", status=1)
+
     told = bridge.cli_json("diff", str(bridge.config), str(new), status=1)
     rows = {(row["agent"], row["change"], row["system"], row["account"]): row for row in told["access"]}
     assert rows["reader-1", "gains", "warehouse", "svc_reader"]["actions"] == ["admin"]
