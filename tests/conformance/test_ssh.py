@@ -24,7 +24,6 @@ from adapters.ssh.environment import SESSION, SESSION_WHERE_LC
 from adapters.ssh.fields import Fields, flag, string
 from adapters.ssh.host_exchange import Engine
 from adapters.ssh.host_keys import HostKeys, in_thread_host_keys
-from adapters.ssh.known_hosts import fingerprint
 from adapters.ssh.options import Options
 from adapters.ssh.public_keys import Limits
 from adapters.ssh.server import AgentLeg, accept
@@ -32,6 +31,7 @@ from adapters.ssh.upstream import HostLeg, exchanged
 from bridge.adapter import Credential, Deadline, Reason, Refused, StreamClosed
 from bridge.testing.conformance import CHECKS, ConformanceSuite
 from bridge.testing.streams import MemoryStream
+from bridge.wire.ssh_keys import fingerprint
 
 ALGORITHMS = ("ssh-ed25519",)
 WINDOW = 2**20

@@ -10,7 +10,7 @@ from pathlib import Path
 from rig.bridge import Bridge
 from rig.certificates import Authority
 from rig.place import Place
-from rig.ssh_clients import TIMEOUT, Client, hosts_document, hosts_environment
+from rig.ssh_clients import TIMEOUT, Client, hosts_document, hosts_environment, resident
 from rig.sshd import Account, Sshd, run
 
 
@@ -83,13 +83,6 @@ def test_a_host_that_goes_away_ends_the_session(operator: Client, modern: Sshd) 
 
 
 # -- clients that do not read
-
-
-def resident(gate: Bridge) -> int:
-    """Bytes of memory of the bridge."""
-    assert gate.process is not None
-    status = Path(f"/proc/{gate.process.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
 def test_a_client_that_does_not_read_costs_no_memory(operator: Client, gate: Bridge) -> None:

@@ -72,6 +72,13 @@ class Client:
         return found
 
 
+def resident(gate: Bridge) -> int:
+    """Bytes of memory of the bridge."""
+    assert gate.process is not None
+    status = Path(f"/proc/{gate.process.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
 def hosts_document(account: Account, modern: Sshd, legacy: Sshd) -> dict[str, Any]:
     """Systems by name; a role ``operator`` may do everything, ``reader`` reads."""
     moved = modern.known_hosts.with_name("moved.known_hosts")
