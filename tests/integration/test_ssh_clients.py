@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import secrets
+import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -263,6 +264,28 @@ def test_asyncssh(operator: Client, folder: Path) -> None:
             return done.stdout, done.exit_status, back
 
     assert asyncio.run(asyncio.wait_for(talk(), TIMEOUT)) == (DATA, 5, DATA)
+
+
+def test_signals_and_new_sizes_reach_the_program(operator: Client) -> None:
+    """asyncssh asks for them by name; OpenSSH's client only sends the sizes."""
+
+    async def story() -> tuple[str, str]:
+        async with asyncssh.connect(
+            "127.0.0.1", int(operator.port), username="agent", password=operator.token, client_keys=None, config=None,
+            known_hosts=str(operator.known_hosts),
+        ) as link:  # fmt: skip
+            trap = "trap 'echo got-it; exit' USR1; echo ready; while :; do sleep 0.1; done"
+            plain = await link.create_process(f"bash -c {shlex.quote(trap)}")
+            await plain.stdout.readline()
+            plain.send_signal("USR1")
+            signalled = await asyncio.wait_for(plain.stdout.readline(), TIMEOUT)
+            shown = await link.create_process("read line; stty size", term_type="xterm", term_size=(80, 24))
+            shown.change_terminal_size(132, 50)
+            shown.stdin.write("\n")
+            return signalled, await asyncio.wait_for(shown.stdout.read(), TIMEOUT)
+
+    signalled, size = asyncio.run(story())
+    assert (signalled.strip(), "50 132" in size) == ("got-it", True), size
 
 
 def test_keyboard_interactive_alone(operator: Client) -> None:

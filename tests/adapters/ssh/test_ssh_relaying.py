@@ -224,6 +224,32 @@ def test_answers_keep_the_order_of_the_requests() -> None:
     assert talk.hear(success)[0] == [], "an answer that nobody waits for"
 
 
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [
+        ("signal", string("INT")),
+        ("break", number(500)),
+        ("xon-xoff", flag(True)),
+        ("window-change", number(120) + number(40) + number(0) + number(0)),
+    ],
+)
+def test_what_a_terminal_asks_goes_to_the_host_as_it_came(kind: str, rest: bytes) -> None:
+    talk = Talk().open()
+    talk.ask("shell")
+    assert talk.ask(kind, rest, want_reply=False) == ([], [codec.request(H, kind, rest)])
+
+
+def test_a_host_that_has_sessions_enough_declines_one_and_the_others_go_on() -> None:
+    """sshd's MaxSessions; the agent may use the number again."""
+    talk = Talk().open()
+    other = codec.Opening("session", 9, WINDOW, 32768, b"").compose()
+    for _ in range(2):
+        talk.say(other)
+        declined = codec.open_failure(9, codec.SHORTAGE, "open failed")
+        assert talk.hear(declined) == ([declined], [])
+    assert talk.ask("exec", string("true"))[1]
+
+
 def test_no_side_sends_more_than_the_window() -> None:
     """What waits between them would have no bound."""
     talk = Talk().open()
