@@ -17,6 +17,7 @@ from adapters.ldap.connection import Connection
 from adapters.ldap.knowledge import Learning
 from adapters.ldap.names import names_of_base
 from adapters.ldap.options import Options as LDAPOptions
+from adapters.ldap.stalls import Stalls
 from bridge.adapter import Admission, Check, Door, LegacySession, Stream, SystemFacts
 
 
@@ -33,6 +34,7 @@ class LDAPAdapter:
     def __init__(self, clock: Callable[[], float] = time.monotonic, learning: Learning | None = None) -> None:
         self._clock = clock
         self._learning = learning or Learning(clock)
+        self._stalls = Stalls(clock)
 
     @staticmethod
     def names(fact: str, value: str) -> tuple[str, ...]:
@@ -45,7 +47,7 @@ class LDAPAdapter:
         """Nothing of it outlives its sessions."""
 
     async def serve(self, client: Stream, door: Door) -> None:
-        await Connection(client, door, self._learning, self._clock).serve()
+        await Connection(client, door, self._learning, self._stalls, self._clock).serve()
 
     async def examine(
         self, admission: Admission, system: SystemFacts, targets: Mapping[str, frozenset[str]]

@@ -20,6 +20,7 @@ from adapters.ldap.refusals import Spoken
 from adapters.ldap.relaying import Expired, Interrupted, Left, Session
 from adapters.ldap.results import Results
 from adapters.ldap.sieve import Sight
+from adapters.ldap.stalls import Stalls
 from adapters.ldap.upstream import Directory, log_in, unavailable
 from bridge.adapter import (
     Action,
@@ -60,11 +61,14 @@ _STAYS = frozenset(
 class Connection:
     """``serve`` is its whole life. A session whose agent is unbound for now is kept: the same Bind takes it up."""
 
-    def __init__(self, client: Stream, door: Door, learning: Learning, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, client: Stream, door: Door, learning: Learning, stalls: Stalls, clock: Callable[[], float]
+    ) -> None:
         self._client = client
         self._door = door
         self._options: Options = door.system.options
         self._learning = learning
+        self._stalls = stalls
         self._clock = clock
         self._framer = Framer()
         self._gate = Gate(
@@ -152,6 +156,7 @@ class Connection:
             raise await self._disagreed(admission, f"the certificate is that of {also.id}")
         if not self._agrees(proof.name, admission):
             raise await self._disagreed(admission, "the name in the Bind is not the agent's")
+        self._stalls.relieve(self._options.max_stalled)
         stamp = self._stamp(admission)
         directory = await log_in(admission, self._door.system, stamp, self._clock)
         known, static = await self._known(directory, admission)
@@ -211,7 +216,7 @@ class Connection:
         who = f"u:{admission.agent.id}"
         return Session(
             self._client, directory.stream, admission, self._framer, deciding, results, who=who,
-            outlives_expiry=options.expired_grace > 0,
+            outlives_expiry=options.expired_grace > 0, stalls=self._stalls, max_stalled=options.max_stalled,
         )  # fmt: skip
 
     def _served(self, shown: Callable[[bytes], bool] = lambda context: True) -> rootdse.Served:

@@ -53,6 +53,9 @@ class Options(BaseModel):
     max_outstanding: int = Field(
         default=256, ge=1, le=100_000, description="Operations that one session may have under way."
     )
+    max_stalled: int = Field(
+        default=4, ge=1, le=100_000, description="Agents that may leave results unread while others want something."
+    )
     expired_grace: int = Field(
         default=60, ge=0, le=3600, description="Seconds to bind anew on the same connection after an expiry; 0: none."
     )

@@ -14,6 +14,7 @@ from adapters.ldap.deciding import Deciding
 from adapters.ldap.framing import Framer, Message
 from adapters.ldap.refusals import Spoken, answer, goodbye, refusal
 from adapters.ldap.results import Results
+from adapters.ldap.stalls import Stalls
 from adapters.ldap.upstream import OWN_IDS
 from bridge.adapter import Admission, PeerFault, Reason, Refused, Result, Stream, StreamClosed, TimedOut
 from bridge.adapter.relay import Side
@@ -53,6 +54,8 @@ class Session:
         *,
         who: str,
         outlives_expiry: bool,
+        stalls: Stalls,
+        max_stalled: int,
     ) -> None:
         self._client = client
         self._upstream = upstream
@@ -63,6 +66,8 @@ class Session:
         self._who = who
         self._outgoing: list[bytes] = []
         self._outlives = outlives_expiry
+        self._stalls = stalls
+        self._max_stalled = max_stalled
         self._expired = False
         self.ended = False  # and the agent was told
         admission.on_cut(self._cut, outlives_expiry=outlives_expiry)
@@ -156,6 +161,7 @@ class Session:
             await self._ask(message)
 
     async def _ask(self, message: Message) -> None:
+        self._stalls.relieve(self._max_stalled)
         try:
             self._outgoing.append(await self._deciding.decide(message))
         except Refused as refused:
@@ -207,10 +213,8 @@ class Session:
     async def _to_client(self, data: bytes) -> None:
         results = self._results
         out = results.receive(data)
-        if len(out) == 1:
-            await self._client.send(out[0])
-        elif out:
-            await self._client.send(b"".join(out))
+        if out:
+            await self._stalls.send(self._client, out[0] if len(out) == 1 else b"".join(out))
         if results.upward:
             upward, results.upward = results.upward, []
             await self._upstream.send(b"".join(upward))

@@ -48,7 +48,7 @@ def door(place: Place, authority: Authority, big: Slapd) -> Iterator[Bridge]:
     ]
     running = Bridge(place, authority, "cases", document(systems, grants), environment(big))
     running.document["tls"]["client_ca"] = str(authority.ca)
-    running.document["limits"] = {"stall": "5s"}
+    running.document["limits"] = {"stall": "9s"}
     running.write()
     try:
         running.start()
@@ -138,10 +138,9 @@ def test_health_checks_open_nothing(door: Bridge, big: Slapd) -> None:
 def test_failing_binds_leave_no_descriptors(door: Bridge) -> None:
     """privacyidea/privacyidea-ldap-proxy#9: EMFILE after some 1,000."""
     before = descriptors(door)
-    for _ in range(60):
+    for _ in range(40):  # more would wait a second each: proofs that fail too often do
         with Talk(door.ports["directory"]).tls(door.authority.ca) as talk:
-            for _ in range(19):
-                assert talk.bind("a.b.c").code == 49
+            assert talk.bind("a.b.c").code == 49
     door.wait(lambda: descriptors(door) <= before + 1, 2, "as many descriptors as before")
 
 
@@ -233,7 +232,7 @@ def test_every_entry_of_a_big_search_arrives(door: Bridge, reader: str) -> None:
 # -- ends --------------------------------------------------------------------------------------------------------------
 
 
-def test_readers_that_stall_cost_little_memory(door: Bridge, reader: str) -> None:
+def test_readers_that_stall_cost_little_memory_and_block_nobody(door: Bridge, reader: str) -> None:
     """Ten of them block an eight-threaded slapd for good; and a proxy that reads on fills its memory."""
     with bound(door, reader) as talk:
         talk.search(PEOPLE, "cn")
@@ -242,14 +241,14 @@ def test_readers_that_stall_cost_little_memory(door: Bridge, reader: str) -> Non
     for talk in stalled:
         talk.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         talk.say(codec.search(BIG.encode(), 2, codec.present(b"objectClass"), ()))
-    time.sleep(1.5)
+    time.sleep(5.5)
     assert resident(door) - before < 40_000
-    for talk in stalled:
-        talk.socket.close()
     started = time.monotonic()
     with bound(door, reader) as talk:
         assert talk.search(PEOPLE, "cn")[1] == 0
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 3, "the stalled ones make room before their own time is up"
+    for talk in stalled:
+        talk.socket.close()
 
 
 def test_a_stalled_reader_is_cut_in_time_and_its_directory_connection_too(
@@ -258,7 +257,7 @@ def test_a_stalled_reader_is_cut_in_time_and_its_directory_connection_too(
     with bound(door, reader) as talk:
         session = session_of(door)
         talk.say(codec.search(BIG.encode(), 2, codec.present(b"objectClass"), ()))
-        door.wait(lambda: door.session_events(session)[-1]["type"] == "session.close", 12, "cut")
+        door.wait(lambda: door.session_events(session)[-1]["type"] == "session.close", 16, "cut")
     (close,) = (one for one in door.session_events(session) if one["type"] == "session.close")
     assert "took nothing" in str(close) or close["reason"] == "connection-lost"
     line = next(line for line in big.lines(f"NAME=ib:{session}"))

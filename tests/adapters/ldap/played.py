@@ -55,12 +55,19 @@ class End:
 
 
 class Play:
-    """``script``, ``narrowing`` and ``actions`` are the door's; ``chain`` is the client's certificate."""
+    """``script`` and ``actions`` are the door's; ``chain`` is the client's certificate. ``beside``: another connection
+    to the same system."""
 
     def __init__(
-        self, options: Options | None = None, *, chain: tuple[bytes, ...] = (), tls: bool = True, **door: Any
+        self,
+        options: Options | None = None,
+        *,
+        chain: tuple[bytes, ...] = (),
+        tls: bool = True,
+        beside: Play | None = None,
+        **door: Any,
     ) -> None:
-        self.clock = Clock()
+        self.clock = beside.clock if beside is not None else Clock()
         self.options = options or Options()
         client, self.near = memory_pair(self.clock, client=Address("127.0.0.1", 40007))
         self.client = End("client", client)
@@ -71,8 +78,8 @@ class Play:
         learning = Learning(self.clock.seconds)
         learning.known = Knowledge(until=float("inf"))
         self.failure: Failure | None = None
-        adapter = LDAPAdapter(self.clock.seconds, learning)
-        self.running = Deferred.fromCoroutine(adapter.serve(self.near, self.door))
+        self.adapter = beside.adapter if beside is not None else LDAPAdapter(self.clock.seconds, learning)
+        self.running = Deferred.fromCoroutine(self.adapter.serve(self.near, self.door))
         self.running.addErrback(self._failed)
         self._chain = chain
         self.seen = 0

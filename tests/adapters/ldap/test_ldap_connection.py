@@ -10,6 +10,7 @@ from adapters.ldap.codes import Code, Oid, Op
 from adapters.ldap.controls import Control
 from adapters.ldap.framing import MAX_ID
 from adapters.ldap.options import Options
+from adapters.ldap.stalls import PATIENCE
 from adapters.ldap.upstream import OWN_IDS
 from bridge.adapter import Action, PeerFault, Reason, Refused, StreamClosed, TimedOut
 from bridge.wire import ber
@@ -620,6 +621,27 @@ def test_a_directory_that_goes_away_is_told_to_all_that_waits() -> None:
     assert {one[1] for one in play.outcomes()} == {"unknown"}
     assert play.failure is not None
     assert play.failure.check(Refused)
+
+
+def test_too_many_that_do_not_read_are_cut_when_another_is_in_need() -> None:
+    """Ten of them block an eight-threaded slapd: back-pressure alone moves their stall into the directory."""
+    options = Options(max_stalled=2)
+    first = Play(options)
+    stalled = [first, *(Play(options, beside=first) for _ in range(4))]
+    reader = Play(options, beside=first)
+    legacy = reader.bind()
+    big = entry(ANNA, [(b"description", [b"x" * 300_000])])
+    for play in stalled:
+        directory = play.bind()
+        play.client.says(2, search())
+        directory.sends(codec.request(2, big))
+    reader.client.says(2, search())
+    assert not any(play.over for play in stalled), "a pause is no stall"
+    reader.clock.advance(PATIENCE)
+    assert not any(play.over for play in stalled), "nobody is in need"
+    reader.client.says(3, search())
+    assert [play.over for play in stalled] == [True, True, True, False, False]
+    assert [one.id for one in legacy.heard()] == [2, 3]
 
 
 def test_an_agent_that_is_gone_amid_a_result() -> None:
