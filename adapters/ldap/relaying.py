@@ -12,6 +12,7 @@ from adapters.ldap import answers, codec
 from adapters.ldap.codes import ANSWER, Code, Oid, Op
 from adapters.ldap.deciding import Deciding
 from adapters.ldap.framing import Framer, Message
+from adapters.ldap.login import EXPIRED
 from adapters.ldap.refusals import Spoken, answer, goodbye, refusal
 from adapters.ldap.results import Results
 from adapters.ldap.stalls import Stalls
@@ -68,6 +69,7 @@ class Session:
         self._outlives = outlives_expiry
         self._stalls = stalls
         self._max_stalled = max_stalled
+        self._asking: Message | None = None  # what is being decided on
         self._expired = False
         self.ended = False  # and the agent was told
         admission.on_cut(self._cut, outlives_expiry=outlives_expiry)
@@ -93,6 +95,8 @@ class Session:
             await self._end(refused)
             raise
         if end.side is Side.UPSTREAM and self._expired:
+            if self._asking is not None:
+                await self._say(answers.answer_to(self._asking.tag, self._asking.id, EXPIRED.code, EXPIRED.text))
             raise Expired
         if self.ended:
             return
@@ -162,12 +166,14 @@ class Session:
 
     async def _ask(self, message: Message) -> None:
         self._stalls.relieve(self._max_stalled)
+        self._asking = message
         try:
             self._outgoing.append(await self._deciding.decide(message))
         except Refused as refused:
             if answer(refused).fatal and not self._expired:
                 raise
             await self._say(refusal(refused, message.tag, message.id))
+        self._asking = None
         if sum(map(len, self._outgoing)) > MAX_PENDING_OUT:
             await self._flush()
 
@@ -212,7 +218,10 @@ class Session:
 
     async def _to_client(self, data: bytes) -> None:
         results = self._results
-        out = results.receive(data)
+        try:
+            out = results.receive(data)
+        except PeerFault as fault:
+            raise self._lost(str(fault)) from None
         if out:
             await self._stalls.send(self._client, out[0] if len(out) == 1 else b"".join(out))
         if results.upward:
@@ -236,15 +245,13 @@ class Session:
         await self._admission.end()
 
     async def _upstream_left(self, cause: str) -> NoReturn:
-        detail = self._results.goodbye or cause
-        lost = Refused(
-            Reason.UPSTREAM_LOST,
-            "the connection to the legacy system was lost",
-            reference=self._admission.session,
-            detail=detail,
-        )
+        lost = self._lost(self._results.goodbye or cause)
         await self._end(lost)
         raise lost
+
+    def _lost(self, detail: str) -> Refused:
+        text = "the connection to the legacy system was lost"
+        return Refused(Reason.UPSTREAM_LOST, text, reference=self._admission.session, detail=detail)
 
     async def _end(self, refused: Refused) -> None:
         """What is under way is answered, then the goodbye; the peer may be gone, which changes nothing."""

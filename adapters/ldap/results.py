@@ -210,12 +210,11 @@ class Results:
         return passed
 
     def _final(self, message: Message, asked: Asked) -> Message | bytes:
-        del self.outstanding[message.id]
         code = answers.read_result(message).code
+        del self.outstanding[message.id]
+        self._told(asked.permit, asked.outcome(Result.SUCCESS if code in GOOD else Result.FAILURE, str(code)))
         if asked.paged:
             self._page(message, asked)
-        result = Result.SUCCESS if code in GOOD else Result.FAILURE
-        self._told(asked.permit, asked.outcome(result, str(code)))
         if code == Code.REFERRAL:
             return self._referrals.result(asked.tag, message)
         said = answers.fitting(asked.tag, message)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from adapters.ldap import answers, codec, controls
 from adapters.ldap.binding import MAX_FAILED
@@ -12,7 +13,7 @@ from adapters.ldap.framing import MAX_ID
 from adapters.ldap.options import Options
 from adapters.ldap.stalls import PATIENCE
 from adapters.ldap.upstream import OWN_IDS
-from bridge.adapter import Action, PeerFault, Reason, Refused, StreamClosed, TimedOut
+from bridge.adapter import Action, Operation, PeerFault, Permit, Reason, Refused, StreamClosed, TimedOut
 from bridge.wire import ber
 from tests.adapters.ldap.played import ANNA, PEOPLE, Play, entry, search
 
@@ -673,6 +674,24 @@ def test_an_expiry_leaves_the_connection_to_a_new_bind() -> None:
     fresh = play.bind(b"fresh", number=4)
     play.client.says(5, search())
     assert [one.id for one in fresh.heard()][-1] == 5
+
+
+def test_an_expiry_while_a_request_waits_for_its_record() -> None:
+    """It is answered too, and so is what came behind it."""
+    play = Play()
+    legacy = play.bind()
+    record: Deferred[Permit] = Deferred()
+
+    async def permit(operation: Operation) -> Permit:
+        return await record
+
+    play.admission.permit = permit  # type: ignore[method-assign]
+    play.client.sends(codec.request(2, ber.encode(Op.DELETE, ANNA)) + codec.request(3, search()))
+    play.cut(EXPIRED)
+    legacy.stream.abort()
+    first, second = play.client.heard()
+    assert [(one.id, one.tag) for one in (first, second)] == [(2, Op.DELETE_RESPONSE), (3, Op.DONE)]
+    assert {answers.read_result(one).code for one in (first, second)} == {Code.STRONGER_AUTH}
 
 
 def test_an_expiry_that_nobody_mends_ends_with_a_notice() -> None:
