@@ -26,6 +26,7 @@ from bridge.daemon.alert_settings import settings as alert_settings
 from bridge.daemon.alerting import Alerting
 from bridge.daemon.attesting import Attesting
 from bridge.daemon.delivering import Copies
+from bridge.daemon.heartbeat import Heartbeat
 from bridge.daemon.issuers import Issuers
 from bridge.daemon.metering import Metering
 from bridge.daemon.opening import (
@@ -97,6 +98,7 @@ class Bridge:
             storage.log_engine, reactor, config.bridge.name, storage.checkpoints, node=_node(), version=__version__
         )
         self.attesting = Attesting(reactor, storage.log_engine, self._attest_pool, self.translation.keep)
+        self._heartbeat = Heartbeat(reactor, self.translation.post, _node(), __version__)
         self.issuers = Issuers(reactor, self._keys_changed)
         self._adapter_types = find_adapters()
         self._adapters: dict[str, Adapter] = {}
@@ -195,6 +197,7 @@ class Bridge:
         self.listeners = self._opened(self.config)
         self._reviewing.start(REVIEW_INTERVAL, now=False).addErrback(self._review_failed)
         self.attesting.start()
+        self._heartbeat.start()
         self._reconciling.start(RECONCILE_INTERVAL, now=False).addErrback(self._reconcile_failed)
         self._summing_up.start(OVERVIEW_INTERVAL, now=False)
         self._prune.start(PRUNE_INTERVAL).addErrback(self._prune_failed)
@@ -211,6 +214,7 @@ class Bridge:
         for listener in self._every_listener():
             listener.cancel_all()
         await self._drain(0.0)
+        self._heartbeat.stop()
         for looping in (self._reviewing, self._reconciling, self._summing_up, self._prune):
             if looping.running:
                 looping.stop()

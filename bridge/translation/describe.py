@@ -17,6 +17,7 @@ from bridge.translation.vocabulary import (
     FAILURE,
     INTENT,
     KEY_CHANGE,
+    LOG_HEARTBEAT,
     LOG_READ,
     LOG_RECOVERED,
     LOG_SINK,
@@ -171,6 +172,12 @@ def _policy(body: Fields) -> str:
     return f"A new policy counts from here on ({str(after.get('digest', ''))[:19]}): {counts}"
 
 
+def _heartbeat(body: Fields) -> str:
+    offset = _part(body, "node").get("clock_ms")
+    clock = "nothing synchronises its clock" if offset is None else f"its clock is off by {offset} ms"
+    return f"The bridge lives; {clock}"
+
+
 def _verified(body: Fields) -> str:
     actor, detail = _part(body, "actor"), _part(body, "detail")
     result = detail.get("text") or f"all {detail.get('size', 0)} events are what they were"
@@ -221,6 +228,7 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     LOG_STOP: _log("The log was closed in order"),
     LOG_RECOVERED: _log("The log can be written again"),
     LOG_VERIFY: _verified,
+    LOG_HEARTBEAT: _heartbeat,
     LOG_SINK: _sink,
     ALARM: _alarm,
     ALERT: _alert,

@@ -36,6 +36,7 @@ LOG_START = "log.start"
 LOG_STOP = "log.stop"
 LOG_RECOVERED = "log.recovered"
 LOG_VERIFY = "log.verify"
+LOG_HEARTBEAT = "log.heartbeat"
 LOG_SINK = "log.sink"
 ALARM = "alarm"
 ALERT = "alert"
@@ -64,6 +65,7 @@ TYPES = {
     LOG_START: "the log was opened for writing",
     LOG_STOP: "the log was closed in order",
     LOG_RECOVERED: "the log could not be written for a while and can again",
+    LOG_HEARTBEAT: "once a minute: the bridge lives and can record; has how far its clock is off",
     LOG_VERIFY: "somebody looked whether the log is what it was",
     LOG_SINK: "a sink has failed for a while, works again, or is to send events again",
     ALARM: "something that should not happen",
@@ -106,6 +108,8 @@ SINK_FAILING = "sink-failing"
 SINK_REQUIRED = "sink-required"
 WITNESS_REFUSED = "witness-refused"
 WITNESS_LATE = "witness-late"
+CLOCK_JUMPED = "clock-jumped"
+CLOCK_OFF = "clock-off"
 REASONS = {
     OK: "nothing to say",
     BRIDGE_STOPPED: "the bridge ended (crash, kill, power) before the end was known; written at its next start",
@@ -118,6 +122,8 @@ REASONS = {
     SINK_FAILING: "a sink does not take events; they are kept and sent when it does",
     SINK_REQUIRED: "a required sink is too far behind; nobody is admitted until it has caught up",
     WITNESS_REFUSED: "a witness says that the log is not what it was",
+    CLOCK_JUMPED: "the host's clock was moved by more than a second at once",
+    CLOCK_OFF: "the host's clock is off by more than a second",
     WITNESS_LATE: "a witness, an authority or a folder has had no new checkpoint for too long",
 }
 

@@ -29,7 +29,7 @@ from bridge.translation.checkpoints import Checkpoints
 from bridge.translation.facts import detail_section
 from bridge.translation.identifiers import Identifiers, Timestamps
 from bridge.translation.record import Entry, Event, EventEntry
-from bridge.translation.vocabulary import ALARM, FAILURE, LOG_RECOVERED, TREE_DAMAGED, UNRECORDABLE
+from bridge.translation.vocabulary import ALARM, FAILURE, LOG_HEARTBEAT, LOG_RECOVERED, TREE_DAMAGED, UNRECORDABLE
 
 MAX_BATCH = 1000
 """Events in one commit. At about 20 µs each it holds the write lock for 20 ms, which another process can wait for."""
@@ -166,7 +166,7 @@ class Writer:
         with writing(self._engine) as connection:
             seq = append(connection, self._log, entries, self._timestamps)
             if self._checkpoints is not None:
-                self._checkpoints.append(connection, seq + len(entries) - 1)
+                self._checkpoints.append(connection, seq + len(entries) - 1, idle=all(map(_heartbeat, entries)))
         committed = []
         for ticket in tickets:
             committed.append((ticket, seq))
@@ -237,6 +237,10 @@ class Writer:
         )
         event = Event(LOG_RECOVERED, sections={"detail": detail})
         return Ticket([EventEntry(event.stamped(self._identifiers))], 0)
+
+
+def _heartbeat(entry: Entry) -> bool:
+    return isinstance(entry, EventEntry) and entry.event.type == LOG_HEARTBEAT
 
 
 def _first(tickets: list[Ticket]) -> list[Ticket]:
