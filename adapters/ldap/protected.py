@@ -18,7 +18,8 @@ _TRANSACTIONS = "1.3.6.1.1.21."
 
 
 class Protected:
-    """``static``: the static account's entry, None where its name is no DN and was not looked up.
+    """``static``: the static account's entry; None where its name is no DN and none was found: then no secret
+    of any entry is changed.
 
     ``agent_names``: what a Password Modify may call the agent itself, whose password is not in this directory.
     """
@@ -39,6 +40,9 @@ class Protected:
                 return self._password_modify(read_password_modify(request.value), asking.name)
             return None
         static, name = self._static, asking.name
+        if static is None and isinstance(request, codec.Modify):
+            changed = (self._schema.names(change.attribute) for change in request.changes)
+            return _unknown() if any(map(sensitive, changed)) else None  # it could be the bridge's own
         if static is None or name is None:
             return None
         if isinstance(request, codec.Modify) and name == static:
@@ -57,6 +61,8 @@ class Protected:
         """Without an identity it changes the password of who is bound upstream: the static account's."""
         identity = request.identity.decode("utf-8", "replace")
         own = {identity.casefold(), identity.casefold().removeprefix("dn:").removeprefix("u:")}
+        if self._static is None:
+            return _unknown()
         if not identity or not own.isdisjoint(self._agent) or name is None or not name.chain or self.owns(name):
             return Spoken(Reason.ACTION_DENIED, Code.UNWILLING, "this password cannot be changed through the bridge")
         return None
@@ -69,6 +75,11 @@ def serves(oid: str, more: frozenset[str] = frozenset()) -> bool:
 
 def _inside(name: Name | None, static: Name) -> bool:
     return name is not None and name.within(static)
+
+
+def _unknown() -> Spoken:
+    text = "the entry of the bridge's own account is not known, so no password can be changed"
+    return Spoken(Reason.ACTION_DENIED, Code.UNWILLING, text)
 
 
 def _protected() -> Spoken:

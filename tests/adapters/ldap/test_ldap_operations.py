@@ -256,6 +256,20 @@ def test_other_entries_are_not(data: bytes) -> None:
     assert protection(data) is None
 
 
+def test_while_the_static_accounts_entry_is_not_known_no_password_is_changed() -> None:
+    unknown = Protected(None, SCHEMA)
+    for data in (
+        oracle.modify("cn=a,dc=x", {"userPassword": [(2, [b"x"])]}),
+        oracle.modify("cn=a,dc=x", {"cn": [(2, [b"x"])], "unicodePwd": [(0, [b"x"])]}),
+        password_modify(b"cn=a,dc=x"),
+    ):
+        refused = unknown.refusal(codec.decode(whole(data)), asked(data))
+        assert refused is not None
+        assert refused.result == Code.UNWILLING
+    harmless = oracle.modify("cn=a,dc=x", {"description": [(2, [b"x"])]})
+    assert unknown.refusal(codec.decode(whole(harmless)), asked(harmless)) is None
+
+
 @pytest.mark.parametrize("identity", [None, b"", b"cn=svc,ou=svc,dc=x", b"dn:CN=svc,ou=svc,dc=x"])
 def test_the_static_accounts_password_is_not_changed(identity: bytes | None) -> None:
     """Finding 9: relayed without an identity, slapd changes the static account's password."""
