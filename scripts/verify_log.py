@@ -7,6 +7,7 @@ release that you trust, not from the bridge's host.
 
     verify_log.py --key KEY evidence.json            proofs that `idbridge log prove` wrote
     verify_log.py --key KEY november.tar.gz          an evidence pack that `idbridge log pack` wrote
+    verify_log.py --key KEY 0000…-0000….jsonl        segments that `idbridge log archive` wrote
     verify_log.py --key KEY translation.db           a whole log: a copy of the database, with its -wal file if any
     verify_log.py --key KEY --checkpoint kept.txt translation.db     … which must continue a checkpoint kept elsewhere
 
@@ -38,6 +39,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 PROOF = "idbridge-proof-1"
+SEGMENT = "idbridge-segment-1"
 PACK = "idbridge-pack-1"
 PACKED = {
     "summary.md", "policy.json", "registry.json", "checkpoint.txt", "checkpoints.jsonl", "events.jsonl",
@@ -170,9 +172,9 @@ def consistent(old: int, new: int, old_root: bytes, new_root: bytes, path: Seque
 class Tree:
     """Grows leaf by leaf; keeps one hash per level."""
 
-    def __init__(self) -> None:
-        self.size = 0
-        self._peaks: list[bytes] = []
+    def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
+        self.size = size
+        self._peaks = list(peaks)
 
     def add(self, hash: bytes) -> None:
         size = self.size
@@ -209,6 +211,30 @@ def verify_proofs(proofs: dict[str, Any], keys: Sequence[Key], witnesses: Sequen
             if not signed_by(note, witness):
                 raise Wrong(f"event {event['seq']}: {witness.name} did not sign the checkpoint of {size} events")
     say(f"verified: {len(proofs['events'])} events of {proofs['log']}")
+
+
+# -- a segment of an archive
+
+
+def verify_segment(text: str, keys: Sequence[Key], witnesses: Sequence[Key], say: Any) -> None:
+    """Raises Wrong; ValueError, KeyError … when it is damaged so that nothing of it can be read."""
+    top, *bodies = text.split("\n")[:-1]
+    header = json.loads(top)
+    first, last, peaks = header["first"], header["last"], [bytes.fromhex(hash) for hash in header["peaks"]]
+    size, root = checkpoint(header["checkpoint"], keys)
+    if size != last or len(bodies) != last - first + 1:
+        raise Wrong(f"a segment of events {first} to {last} that holds {len(bodies)}: it was cut, or written by halves")
+    if len(peaks) != bin(first - 1).count("1"):
+        raise Wrong("the hashes of what comes before the segment are not those of a tree")
+    tree = Tree(first - 1, peaks)
+    for body in bodies:
+        tree.add(leaf(body.encode()))
+    if tree.root() != root:
+        raise Wrong(f"events {first} to {last}: are not those that were signed")
+    for witness in witnesses:
+        if not signed_by(header["checkpoint"], witness):
+            raise Wrong(f"{witness.name} did not sign the checkpoint of {size} events")
+    say(f"verified: events {first} to {last}")
 
 
 # -- an evidence pack
@@ -426,7 +452,11 @@ def verify(path: Path, keys: Sequence[Key], witnesses: Sequence[Key], kept: Sequ
         if begin[:2] == b"\x1f\x8b":
             verify_pack(path, keys, witnesses, kept, say)
             return
-        proofs = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith(f'{{"format": "{SEGMENT}"'):
+            verify_segment(text, keys, witnesses, say)
+            return
+        proofs = json.loads(text)
         if proofs["format"] != PROOF:
             raise Wrong(f"{path}: of another format: {proofs['format']}")
         verify_proofs(proofs, keys, witnesses, say)

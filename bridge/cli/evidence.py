@@ -85,6 +85,23 @@ def prove(config: Path, as_json: bool, what: str, output: Path | None) -> None:
     click.echo(json.dumps(summary) if as_json else f"{summary['events']} events with proofs in {output}", err=True)
 
 
+@command("idbridge log archive --folder /mnt/worm/log")
+@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where segments lie.")
+def archive(config: Path, as_json: bool, folder: Path) -> None:
+    """Write the events that FOLDER does not have yet as files that verify without the log (scripts/verify_log.py)."""
+    from bridge.daemon.calling import load_config
+    from bridge.daemon.opening import log_evidence
+    from bridge.translation.archive import in_thread_archive
+
+    call(config, "log.archived", {"folder": str(folder)})
+    engine, _ = log_evidence(load_config(config))
+    written = [str(path) for path in in_thread_archive(engine, folder)]
+    if as_json:
+        showing.as_json({"segments": written})
+    else:
+        click.echo("\n".join(written) or "nothing new")
+
+
 @command("idbridge log key")
 def key(config: Path, as_json: bool) -> None:
     """Show the public key that the log's checkpoints are verified with: give it to auditors and witnesses."""

@@ -54,6 +54,11 @@ class Growing:
     def __init__(self, peaks: Sequence[tuple[int, bytes]] = ()) -> None:
         self._peaks = list(peaks)
 
+    @property
+    def peaks(self) -> list[tuple[int, bytes]]:
+        """Its perfect subtrees from the left: (level, root)."""
+        return list(self._peaks)
+
     def copy(self) -> Growing:
         return Growing(self._peaks)
 

@@ -51,6 +51,7 @@ COMMANDS: dict[str, Command] = {
     "log.played": log.played,
     "log.proved": log.proved,
     "log.verified": log.verified,
+    "log.archived": log.archived,
     "log.sinks": log.sinks,
     "log.resend": log.resend,
     "session.list": sessions.list_all,

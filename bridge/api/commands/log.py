@@ -155,6 +155,12 @@ def proved(services: Services, actor: Actor, what: str) -> dict[str, Any]:
     return {"events": sorted(event.seq for event in events)}
 
 
+def archived(services: Services, actor: Actor, folder: str) -> dict[str, Any]:
+    """Records that the command line is about to write what is new into ``folder``."""
+    services.read(actor, f"log.archive {folder}", Filters(), services.reader.in_thread_extent().size)
+    return {"recorded": True}
+
+
 def verified(services: Services, actor: Actor, size: int, root: str, finding: str = "") -> dict[str, Any]:
     """Records what a verification of the log said; a finding is an alarm too."""
     detail = facts.detail_section(size=size, root=root, text=finding)

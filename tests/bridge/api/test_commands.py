@@ -54,6 +54,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "log.exported": {"query": "agent:deploy-7", "count": 3, "format": "csv"},
     "log.played": {"session": "ses_1"},
     "log.proved": {"what": "ses_1"},
+    "log.archived": {"folder": "/mnt/log"},
     "log.verified": {"size": 7, "root": "00ff", "finding": "event 3: missing"},
     "log.sinks": {},
     "log.resend": {"sink": "siem", "first": 5},

@@ -125,3 +125,30 @@ def test_what_cannot_be_proved_or_read_is_said(run: Run, events: Any, key: str, 
     result = run("verify", "--since", nonsense)
     assert (result.exit_code, "not a signed note" in result.output) == (1, True)
     assert run("verify", "--witness", "x").exit_code == 1
+
+
+def test_an_archive_verifies_file_by_file_and_a_damaged_one_does_not(
+    run: Run, events: Any, key: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "archive"
+    written = json.loads(run("archive", "--folder", folder, "--json").stdout)["segments"]
+    assert run("list").exit_code == 0
+    written += json.loads(run("archive", "--folder", folder, "--json").stdout)["segments"]
+    files = [Path(name) for name in written]
+    assert len(files) >= 2
+    result = alone("--key", key, *files)
+    assert (result.returncode, result.stdout.count("verified: events")) == (0, len(files))
+    bodies = [line for file in files for line in file.read_text().splitlines()[1:]]
+    assert [json.loads(body)["seq"] for body in bodies] == list(range(1, len(bodies) + 1))
+    whole = files[0].read_text()
+    lines = whole.splitlines(keepends=True)
+    damaged = {
+        "written by halves": "".join(lines[:-1]),
+        "half a line": whole[:-20],
+        "changed": whole.replace('"x"', '"y"', 1),
+        "swapped": "".join([lines[0], lines[2], lines[1], *lines[3:]]),
+    }
+    for what, text in damaged.items():
+        (tmp_path / "damaged.jsonl").write_text(text)
+        result = alone("--key", key, tmp_path / "damaged.jsonl")
+        assert (result.returncode, "NOT VERIFIED" in result.stdout) == (1, True), what
