@@ -72,7 +72,8 @@ class Delivery:
         self.failing_since = 0.0
         self.delivered_at = 0.0
         self.latest = 0
-        self.oldest = 0.0  # Unix seconds of the oldest event that was not delivered; 0 when there is none
+        self.taken = 0  # the latest event that was ever delivered; while some are sent again, the cursor is before it
+        self.oldest = 0.0  # Unix seconds of the event after ``taken``; 0 when there is none
         self.cursor: Cursor | None = None
         self._line = line
         self._destination = destination
@@ -136,6 +137,7 @@ class Delivery:
         if self.cursor is None:
             await self._open()
         elif self._idle():
+            self._recovered()  # what failed was not a delivery; there is none to wait for
             await self._rest(None)
         else:
             await self._deliver(self.cursor)
@@ -154,6 +156,7 @@ class Delivery:
             await self._pool.run(self._file.in_thread_save, cursor)
         await self._pool.run(self._source.in_thread_check, cursor)
         self.cursor = cursor
+        self.taken = max(self.taken, cursor.delivered)
 
     async def _deliver(self, cursor: Cursor) -> None:
         batch = await self._pool.run(self._source.in_thread_batch, cursor, self.settings.batch, self._line)
@@ -165,6 +168,7 @@ class Delivery:
             await self._pool.run(self._file.in_thread_save, cursor)
         await self._hand_over(batch)
         self.cursor = Cursor(batch.last, batch.digest)
+        self.taken = max(self.taken, batch.last)
         await self._pool.run(self._file.in_thread_save, self.cursor)
         self._worked()
 
@@ -174,6 +178,9 @@ class Delivery:
 
     def _worked(self) -> None:
         self.delivered_at = self._now()
+        self._recovered()
+
+    def _recovered(self) -> None:
         self.error, self.attempts, self.failing_since, self._next_try = "", 0, 0.0, 0.0
         if self._told:
             self._told = False
@@ -229,8 +236,10 @@ class Delivery:
 
     @property
     def age(self) -> float:
-        """Seconds since the oldest of them was made."""
-        return max(self._now() - self.oldest, 0.0) if self.oldest and self.behind else 0.0
+        """Seconds since the oldest event that was never delivered was made; without a cursor nobody knows which that
+        is, and it is the time of the failure that counts."""
+        since = self.failing_since if self.cursor is None else self.oldest if self.latest > self.taken else 0.0
+        return max(self._now() - since, 0.0) if since else 0.0
 
     @property
     def withholds(self) -> bool:

@@ -66,7 +66,7 @@ class Sinks:
         return Deferred.fromCoroutine(self._ask())
 
     async def _ask(self) -> None:
-        positions = {one: one.cursor.delivered if one.cursor else 0 for one in self._deliveries.values()}
+        positions = {one: one.taken for one in self._deliveries.values()}
         try:
             latest, following = await self._pool.run(self._source.in_thread_look, tuple(positions.values()))
         except (StorageError, PoolFull, PoolStopped) as error:

@@ -74,7 +74,7 @@ class Rig:
         )  # fmt: skip
 
     def look(self, delivery: Delivery) -> None:
-        delivered = delivery.cursor.delivered if delivery.cursor else 0
+        delivered = delivery.taken
         latest, following = self.source.in_thread_look((delivered,))
         delivery.news(latest, following.get(delivered, 0) / 1000)
 

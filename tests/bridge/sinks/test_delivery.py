@@ -243,3 +243,45 @@ def test_a_place_that_cannot_be_kept_is_an_error(rig: Any) -> None:
     assert delivery.row()["error"]
     assert rig.taker.asked == []
     stop(delivery)
+
+
+def test_a_failure_with_nothing_to_deliver_does_not_stop_the_sink(rig: Any) -> None:
+    """The place could not be read for a while, and everything had been delivered."""
+    rig.append(2)
+    stop(started(rig))
+    file = rig.folder / "siem.json"
+    text = file.read_text()
+    file.write_text("{")
+    delivery = started(rig)
+    assert delivery.state() == "failing"
+    file.write_text(text)
+    rig.pass_time(delivery, 3)
+    assert (delivery.state(), delivery.row()["error"]) == ("ok", "")
+    rig.append(1)
+    rig.pass_time(delivery, 2)
+    assert rig.taker.seqs == [1, 2, 3]
+    stop(delivery)
+
+
+def test_sending_again_is_not_being_behind(rig: Any) -> None:
+    """A required sink whose old events are sent again ends nobody's session."""
+    rig.append(5)
+    delivery = started(rig, required=60)
+    rig.now = _made(rig) + 3600
+    rig.taker.hang = True
+    Deferred.fromCoroutine(delivery.rewind(1))
+    rig.pass_time(delivery, 5)
+    assert (delivery.behind, delivery.withholds) == (5, False)
+    stop(delivery)
+
+
+def test_a_required_sink_without_its_place_withholds_after_its_time(rig: Any) -> None:
+    rig.append(1)
+    rig.folder.mkdir()
+    (rig.folder / "siem.json").write_text("{")
+    delivery = started(rig, required=60, longest_pause=5)
+    rig.pass_time(delivery, 50)
+    assert not delivery.withholds
+    rig.pass_time(delivery, 15)
+    assert delivery.withholds
+    stop(delivery)
