@@ -25,7 +25,11 @@ def say(text: str) -> None:
 
 
 def as_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2))
+    click.echo(json_text(value), nl=False)
+
+
+def json_text(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
 
 
 def table(rows: Iterable[Mapping[str, Any]], columns: Sequence[str], *, empty: str) -> None:

@@ -217,6 +217,11 @@ class LogReader:
             yield page
             position = page[-1].seq
 
+    def in_thread_rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """What a statement of ours finds, for figures that are no events. Raises StorageError."""
+        with reading(self._engine) as connection:
+            return list(connection.exec_driver_sql(sql, tuple(parameters)).all())
+
     def _read(self, sql: str, parameters: Sequence[Any]) -> list[LoggedEvent]:
         with reading(self._engine) as connection:
             return _events(connection, sql, parameters)

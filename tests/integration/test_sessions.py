@@ -308,3 +308,27 @@ def test_what_was_allowed_is_asked_of_the_log(bridge: Bridge) -> None:
     early = bridge.cli("who-can", "--label", "pii", "--at", "2020-01-01", status=1)
     assert "the log has no policy from before" in early
     assert any(one["detail"]["query"] == "policy.who_can" for one in bridge.events(type="log.read"))
+
+
+def test_reports_count_what_happened(bridge: Bridge, reader: str) -> None:
+    """Through the real command line: every framework, and the access review that names the session just made."""
+    with bridge.connect(reader) as connection:
+        session = bridge.session_of(connection)
+        connection.execute("select 1")
+    bridge.session_events(session, closed=True)
+    reports = [bridge.cli_json("report", "framework", name) for name in ("soc2", "pci", "sox", "finra")]
+    rows = {row["figure"]: row for report in reports for row in report["rows"] if row["figure"]}
+    for figure in ("attributed_sessions", "attributed_operations", "sequence", "append_only", "policy_on_decisions"):
+        assert (figure, rows[figure]["exceptions"]) == (figure, 0)
+        assert rows[figure]["count"] > 0
+    opened = [event for event in bridge.events(type="session.open") if event["seq"] <= reports[0]["log"]["last"]]
+    assert rows["attributed_sessions"]["count"] == len(opened)
+    assert reports[0]["log"]["root"]
+    review = bridge.cli_json("report", "access")["rows"]
+    used = [row for row in review if row["agent"] == "reader-1" and row["last_read"]]
+    assert used
+    assert all(row["sessions"] for row in used)
+    assert "| reader-1 |" in bridge.cli("report", "access")
+    assert bridge.cli("report", "unused", "--format", "csv").startswith("grant,")
+    actors = bridge.cli_json("log", "actors", "agent:reader-1")["actors"]
+    assert [(row["kind"], row["owner"]) for row in actors if row["id"] == "reader-1"] == [("agent", "payments")]

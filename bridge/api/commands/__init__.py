@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge.api.commands import agents, alerts, drills, log, policy, quotas, secrets, sessions, tokens
+from bridge.api.commands import agents, alerts, drills, log, policy, quotas, reports, secrets, sessions, tokens
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
 
@@ -54,6 +54,9 @@ COMMANDS: dict[str, Command] = {
     "log.archived": log.archived,
     "log.sinks": log.sinks,
     "log.resend": log.resend,
+    "report.framework": reports.framework,
+    "report.access": reports.access,
+    "report.unused": reports.unused,
     "session.list": sessions.list_all,
     "session.show": sessions.show,
     "session.end": sessions.end,

@@ -58,6 +58,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "log.verified": {"size": 7, "root": "00ff", "finding": "event 3: missing"},
     "log.sinks": {},
     "log.resend": {"sink": "siem", "first": 5},
+    "report.framework": {"name": "pci"},
+    "report.access": {},
+    "report.unused": {},
     "session.list": {},
     "session.show": {"session": "ses_1"},
     "session.end": {"session": "ses_1"},
@@ -218,7 +221,18 @@ def test_a_dry_run_changes_and_records_nothing(filled: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["log.list", "log.actors", "log.show", "log.who", "log.exported", "log.played", "log.proved"]
+    "name",
+    [
+        "report.framework",
+        "report.access",
+        "log.list",
+        "log.actors",
+        "log.show",
+        "log.who",
+        "log.exported",
+        "log.played",
+        "log.proved",
+    ],
 )
 def test_reading_the_log_is_recorded_before_the_answer(filled: Any, name: str) -> None:
     call(filled.services, ANNA, name, GOOD[name])

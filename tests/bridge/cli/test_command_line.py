@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -213,6 +215,39 @@ def test_an_answer_about_the_past_says_from_what_it_was_given(bridge: Bridge, ru
     assert "svc" in result.stdout
     assert "by the policy sha256:0123456789ab (event 2 of 2026-10-01T00:00:00.000Z) and 7 registry" in result.stderr
     assert "from a log of 90 events" in result.stderr
+
+
+def _report(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    basis = {"at": "2026-11-25T14:00:00.000Z", "source": "live", "policy": "sha256:01"}
+    return {"title": "Access review", "bridge": "b_1", "since": "2026-08-27T14:00:00.000Z", "basis": basis, "log": LOG,
+            "until": "2026-11-25T14:00:00.000Z", "count": len(rows), "rows": rows}  # fmt: skip
+
+
+def test_a_report_is_markdown_csv_or_json(bridge: Bridge, run: Run, tmp_path: Path) -> None:
+    row = {"agent": "a|<b>", "system": "=cmd()", "actions": ["read", "write"], "last_used": 1_795_600_000_000,
+           "last_read": 0, "agent_expires": 1_795_600_000_000, "sessions": 0, "owner": "x\x1b[2J"}  # fmt: skip
+    bridge.answers["report.access"] = _report([row])
+    text = run("report", "access", "--since", "2026-08-27T14:00:00Z").stdout
+    assert bridge.asked[0][1] == {"since": 1_787_839_200_000}
+    assert "- bridge: b\\_1\n- period: 2026-08-27T14:00:00.000Z to" in text
+    assert "root cm9vdA==" in text
+    assert "| a\\|&lt;b> | x\\\\x1b\\[2J |" in text
+    assert "| read, write |" in text
+    assert "| 2026-11-25T09:46:40Z | never |" in text
+    (line,) = csv.DictReader(io.StringIO(run("report", "access", "--format", "csv").stdout))
+    assert (line["agent"], line["system"], line["actions"]) == ("a|<b>", "'=cmd()", "read, write")
+    assert (line["last_used"], line["last_read"], line["sessions"]) == ("2026-11-25T09:46:40Z", "never", "0")
+    assert json.loads(run("report", "access", "--json").stdout)["rows"] == [row]
+    run("report", "access", "--format", "csv", "--output", str(tmp_path / "r.csv"))
+    assert (tmp_path / "r.csv").read_text().startswith("agent,owner,")
+
+
+def test_what_is_not_covered_says_so(bridge: Bridge, run: Run) -> None:
+    row = {"number": "10.6.1", "requirement": "Clocks", "topic": "C12", "status": "not covered", "figure": "",
+           "value": "", "count": None, "exceptions": None, "query": ""}  # fmt: skip
+    bridge.answers["report.framework"] = _report([row])
+    assert "| 10.6.1 | Clocks | not covered |  |  |  |" in run("report", "framework", "pci").stdout
+    assert run("report", "framework", "iso").exit_code == 2
 
 
 def test_a_logged_statement_cannot_steer_the_terminal(bridge: Bridge, run: Run) -> None:
