@@ -227,7 +227,7 @@ def _works(bridge: Bridge, token: str) -> bool:
 
 def test_sinks_follow_a_reload_and_send_again(make_bridge: MakeBridge, tmp_path: Path) -> None:
     first, second = tmp_path / "first.jsonl", tmp_path / "second.jsonl"
-    bridge = make_bridge("reloaded", sinks={"a": {"file": {"path": str(first)}}})
+    bridge = make_bridge("sinks-reloaded", sinks={"a": {"file": {"path": str(first)}}})
     caught_up(bridge, "a")
     bridge.document["sinks"] = {"b": {"file": {"path": str(second)}, "start": "now", "format": "cef"}}
     bridge.write()
