@@ -22,7 +22,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, StringConst
 from pydantic_core import PydanticCustomError
 
 from bridge.adapter import Address
-from bridge.translation.note import COSIGNATURE, NoteRefused, VerifierKey
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -206,6 +205,9 @@ def ed25519_key(value: Any) -> str:
 
 def witness_key(value: Any) -> str:
     """A verifier key of c2sp.org/tlog-cosignature, as text."""
+    # Here, because the package of the log loads SQLAlchemy, and every command loads this module.
+    from bridge.translation.note import COSIGNATURE, NoteRefused, VerifierKey
+
     try:
         if isinstance(value, str) and VerifierKey.parse(value).kind == COSIGNATURE:
             return value

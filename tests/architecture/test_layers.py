@@ -72,3 +72,13 @@ def test_only_the_composition_root_imports_the_reactor() -> None:
     found = {str(path.relative_to(ROOT)) for path in modules if takes_the_reactor(path)}
     assert found
     assert all(name.startswith("bridge/daemon/") for name in found), found
+
+
+def test_a_command_to_a_running_bridge_loads_neither_the_database_nor_the_reactor() -> None:
+    """Most commands only need the socket, and people wait for them."""
+    program = "import sys, bridge.cli, bridge.daemon.calling; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"sqlalchemy", "twisted", "paramiko", "ldap3"}
