@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Protocol
 
 from bridge.adapter import Action
 from bridge.policy.decision import Request, Subject
@@ -55,15 +56,28 @@ def address(source: str) -> tuple[int, int] | None:
     return parsed.version, int(parsed)
 
 
-def who_fails(grant: Grant, subject: Subject) -> str:
-    """The part of a grant that says whom it is about."""
-    if grant.agents and subject.agent not in grant.agents and ANYONE not in grant.agents:
+class Whom(Protocol):
+    """The part of a grant or a quota that says whom it is about: all must hold, an empty set does not ask."""
+
+    @property
+    def agents(self) -> frozenset[str]: ...
+    @property
+    def roles(self) -> frozenset[str]: ...
+    @property
+    def owners(self) -> frozenset[str]: ...
+    @property
+    def cost_centres(self) -> frozenset[str]: ...
+
+
+def who_fails(whom: Whom, subject: Subject) -> str:
+    """Why it is not about this agent, "" when it is."""
+    if whom.agents and subject.agent not in whom.agents and ANYONE not in whom.agents:
         return f"agent {subject.agent} is not named"
-    if grant.roles and grant.roles.isdisjoint(subject.roles):
-        return f"agent has none of the roles {_listed(grant.roles)}"
-    if grant.owners and subject.owner not in grant.owners:
+    if whom.roles and whom.roles.isdisjoint(subject.roles):
+        return f"agent has none of the roles {_listed(whom.roles)}"
+    if whom.owners and subject.owner not in whom.owners:
         return f"owner {subject.owner or '(none)'} is not named"
-    if grant.cost_centres and subject.cost_centre not in grant.cost_centres:
+    if whom.cost_centres and subject.cost_centre not in whom.cost_centres:
         return f"cost centre {subject.cost_centre or '(none)'} is not named"
     return ""
 

@@ -163,9 +163,7 @@ class Grant:
 
     def selects(self, system: SystemPolicy) -> bool:
         """By name or by label; a deny grant with neither speaks about every system."""
-        if not (self.systems or self.labels):
-            return True
-        return system.name in self.systems or not self.labels.isdisjoint(system.all_labels)
+        return system.meant_by(self.systems, self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +181,10 @@ class SystemPolicy:
     environment: str = ""
     operation_targets: frozenset[str] = frozenset()
     account_labels: Mapping[str, frozenset[str]] = field(default_factory=lambda: MappingProxyType({}))
+
+    def meant_by(self, systems: frozenset[str], labels: frozenset[str]) -> bool:
+        """Whether it is one of these, by name or by label. Both empty: every system is meant."""
+        return not (systems or labels) or self.name in systems or not labels.isdisjoint(self.all_labels)
 
     def labelled(self, label: str, account: str) -> bool:
         return label in self.all_labels or label in self.account_labels.get(account, frozenset())

@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from itertools import product
 
+from bridge.policy.conditions import who_fails
 from bridge.policy.decision import Subject
-from bridge.policy.grants import ANYONE, SystemPolicy
+from bridge.policy.grants import SystemPolicy
 
 MICRO = 1_000_000
 MEGABYTE = 1_000_000
@@ -76,13 +77,7 @@ class Quota:
 
     def selects(self, subject: Subject, system: SystemPolicy) -> bool:
         """As a grant: all that is given must hold, and of each set one member is enough."""
-        return bool(
-            (not self.agents or subject.agent in self.agents or ANYONE in self.agents)
-            and (not self.roles or self.roles & subject.roles)
-            and (not self.owners or subject.owner in self.owners)
-            and (not self.cost_centres or subject.cost_centre in self.cost_centres)
-            and (not (self.systems or self.labels) or system.name in self.systems or self.labels & system.all_labels)
-        )
+        return not who_fails(self, subject) and system.meant_by(self.systems, self.labels)
 
     def counters(self, subject: Subject, system: str) -> list[str]:
         """The counters that a session of this agent on this system uses: ``agent=deploy-7``, ``role=reader`` …"""
