@@ -12,7 +12,7 @@ from typing import Any
 
 from bridge.adapter import Action, Adapter, Naming, Target
 from bridge.admission.subjects import subject
-from bridge.api.failure import CommandFailed
+from bridge.api.known import known_system
 from bridge.config import Config, difference
 from bridge.daemon import conversion
 from bridge.daemon.calling import call, load_config
@@ -96,9 +96,8 @@ def simulate(config_path: Path, new_path: Path, members: Mapping[str, Any], now:
 def readiness(config_path: Path, system: str, members: Mapping[str, Any], now: float) -> dict[str, Any]:
     """What would be refused of what was let through, if the system and all grants about it were enforced."""
     config = load_config(config_path)
-    if system not in config.systems:
-        raise CommandFailed(f"no system {system} is configured", field="system")
     present = _policy(config)
+    known_system(present, system)
     enforced = _enforced(present, system)
     timed = told_apart_by_time(enforced)
     past = _past(config_path, {**members, "system": system}, "readiness", declared(config, now), config, timed=timed)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bridge.api.failure import CommandFailed
+from bridge.api.known import known_agent
 from bridge.api.services import Actor, Services
 from bridge.identity.agents import Binding, owner_plain
 from bridge.identity.registry import Changed, RegistryError
@@ -72,9 +73,7 @@ def list_all(
 
 def show(services: Services, actor: Actor, id: str) -> dict[str, Any]:
     """The agent, what it reaches by which grants, and its live sessions when the bridge runs."""
-    agent = services.registry.in_thread_directory().by_id(id)
-    if agent is None:
-        raise CommandFailed(f"no agent {id}", status=404, field="id")
+    agent = known_agent(services.registry.in_thread_directory(), id, field="id")
     from bridge.admission.subjects import subject
 
     reach = services.policy.what_can(subject(agent, delegated=False), at=services.now())

@@ -98,13 +98,18 @@ def actors(services: Services, actor: Actor, query: str = "") -> dict[str, Any]:
 def show(services: Services, actor: Actor, session: str) -> dict[str, Any]:
     """All events of a session, a refusal's reference, or one event id, in order. See ``answer``."""
     extent = services.reader.in_thread_extent()
-    events = services.reader.in_thread_session(session) if session else []
-    if not events:
-        events = _one(services, session)
-    services.read(actor, "log.show", Filters(session=session), len(events))
-    if not events:
-        raise CommandFailed(f"nothing in the log under {session}", status=404, field="session")
+    events = _under(services, actor, "log.show", session, "session")
     return answer(session, Answer(events, len(events) >= MAX_SESSION_EVENTS, extent))
+
+
+def _under(services: Services, actor: Actor, command: str, id: str, field: str) -> list[LoggedEvent]:
+    """The events of a session or a refusal, or the one event, with this id. Recorded; raises CommandFailed."""
+    events = services.reader.in_thread_session(id) if id else []
+    events = events or _one(services, id)
+    services.read(actor, command, Filters(session=id), len(events))
+    if not events:
+        raise CommandFailed(f"nothing in the log under {id}", status=404, field=field)
+    return events
 
 
 def _one(services: Services, id: str) -> list[LoggedEvent]:
@@ -147,11 +152,7 @@ def exported(services: Services, actor: Actor, query: str, count: int, format: s
 
 def proved(services: Services, actor: Actor, what: str) -> dict[str, Any]:
     """Records that proofs of a session, or of one event, are about to be written; answers with sequence numbers."""
-    events = services.reader.in_thread_session(what) if what else []
-    events = events or _one(services, what)
-    services.read(actor, "log.prove", Filters(session=what), len(events))
-    if not events:
-        raise CommandFailed(f"nothing in the log under {what}", status=404, field="what")
+    events = _under(services, actor, "log.prove", what, "what")
     return {"events": sorted(event.seq for event in events)}
 
 

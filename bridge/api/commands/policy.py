@@ -11,6 +11,7 @@ from bridge.adapter import Action
 from bridge.admission.subjects import subject
 from bridge.api.basis import access, basis
 from bridge.api.failure import CommandFailed
+from bridge.api.known import known_agent, known_system
 from bridge.api.services import Actor, Services
 from bridge.policy import Decision, Request
 
@@ -29,9 +30,7 @@ def explain(
 ) -> dict[str, Any]:
     """The decision that this agent would get now (or ``at``, Unix seconds), and what each grant had to do with it."""
     given = basis(services, actor, "policy.explain", at)
-    known = given.directory.by_id(agent)
-    if known is None:
-        raise CommandFailed(f"no agent {agent}", status=404, field="agent")
+    known = known_agent(given.directory, agent)
     try:
         asked = services.spelled(system, target or {})
     except ValueError as error:
@@ -72,8 +71,8 @@ def who_can(
     if system is None and label is None:
         raise CommandFailed("name a system or a label")
     given = basis(services, actor, "policy.who_can", at)
-    if system is not None and system not in given.policy.systems:
-        raise CommandFailed(f"no system {system} is configured", status=404, field="system")
+    if system is not None:
+        known_system(given.policy, system)
     rows = access(given.policy, given.directory, given.at, system=system, label=label, action=_action(action))
     return {"count": len(rows), "access": rows, "basis": given.told}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.api.failure import CommandFailed
+from bridge.api.known import known_system
 from bridge.api.services import Actor, Services
 from bridge.translation import facts
 from bridge.translation.record import Event, IndexKeys
@@ -87,9 +88,7 @@ def trust(services: Services, actor: Actor, system: str, host: str = "") -> list
 
 
 def _known(services: Services, system: str, account: str | None) -> None:
-    found = services.policy.systems.get(system)
-    if found is None:
-        raise CommandFailed(f"no system {system} is configured", status=404, field="system")
+    found = known_system(services.policy, system)
     if account is not None and account not in found.accounts:
         raise CommandFailed(f"system {system} has no account {account}", status=404, field="account")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bridge.api.failure import CommandFailed
+from bridge.api.known import known_system
 from bridge.api.services import Actor, Services
 from bridge.identity.issuer import MAX_LIFETIME
 from bridge.translation import facts
@@ -25,8 +26,8 @@ def issue(
     state = known.refusal(now)
     if state:
         raise CommandFailed(f"the agent {agent} is {state}", status=409, field="agent")
-    if system is not None and system not in services.policy.systems:
-        raise CommandFailed(f"no system {system} is configured", status=404, field="system")
+    if system is not None:
+        known_system(services.policy, system)
     if not 1 <= ttl <= MAX_LIFETIME:
         raise CommandFailed(f"a token lives 1 to {MAX_LIFETIME} seconds", field="ttl")
     audience = f"bridge:{services.name}/{system}" if system else f"bridge:{services.name}"

@@ -8,7 +8,7 @@ from typing import Any
 from bridge.api.reports.evidence import Evidence
 from bridge.policy import Effect
 from bridge.translation.searching import Tally
-from bridge.translation.vocabulary import DENIED
+from bridge.translation.vocabulary import DENIED, SESSION_OPEN
 
 ACTIONS = ("read", "write", "admin")
 
@@ -88,7 +88,7 @@ def _sessions(evidence: Evidence) -> dict[Place, tuple[int, int]]:
     """How many sessions were opened, and when the last."""
     found: dict[Place, tuple[int, int]] = {}
     for one in evidence.tallies:
-        if one.type == "session.open":
+        if one.type == SESSION_OPEN:
             place = one.agent, one.system, one.account
             count, last = found.get(place, (0, 0))
             found[place] = count + one.count, max(last, one.last_at)
