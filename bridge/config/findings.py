@@ -31,10 +31,17 @@ class Findings:
     def warning(self, place: Place, message: str, expected: str = "", *, on_key: bool = False) -> None:
         self._add("warning", place, message, expected, on_key=on_key)
 
-    def missing(self, place: Place | None) -> None:
-        """``place`` names a file that is not there."""
-        if place is not None:
+    def missing(self, place: Place | None, file: Path | None) -> None:
+        """A warning when ``place`` names a file that is not there: it may be put there between check and start."""
+        if place is not None and file is not None and not _there(file):
             self.warning(place, "there is no such file", "a file that can be read")
+
+    def declared(self, about: Place, key: str, section: str, what: str) -> None:
+        """What ``about`` names under ``key`` has to stand in ``section``."""
+        known = self.names(section)
+        for name, place in about.texts(key):
+            if name not in known:
+                self.unknown(place, what, known)
 
     def unknown(self, place: Place, what: str, known: Iterable[str]) -> None:
         """``place`` names something that does not exist."""
@@ -65,7 +72,7 @@ class Findings:
             self.error(expires, "is too far away", f"at most {longest.days} days from now")
 
 
-def there(file: Path) -> bool:
+def _there(file: Path) -> bool:
     try:
         return file.is_file()
     except OSError:  # too long a name, or a folder that may not be entered

@@ -42,9 +42,7 @@ def _who(found: Findings, grant: Place) -> None:
     if not any(grant.get(key) for key in WHO):
         found.error(grant, "names nobody", 'agents, roles, owners or cost_centres; agents: ["*"] for every agent')
     for section, what in (("roles", "role"), ("owners", "owner")):
-        for name, place in grant.texts(section):
-            if name not in found.names(section):
-                found.unknown(place, what, found.names(section))
+        found.declared(grant, section, section, what)
     declared = found.names("agents")
     for name, place in grant.texts("agents"):
         if declared and name != "*" and name not in declared:

@@ -91,9 +91,7 @@ def _external(found: Findings, issuer: Place) -> None:
 
 def _agent(found: Findings, name: str, agent: Place, keys: dict[str, str]) -> None:
     for section, key, what in (("owners", "owner", "owner"), ("roles", "roles", "role")):
-        for text, place in agent.texts(key):
-            if text not in found.names(section):
-                found.unknown(place, what, found.names(section))
+        found.declared(agent, key, section, what)
     found.expiry(agent, "agent", ONE_YEAR)
     for text, place in agent.texts("public_keys"):
         if keys.setdefault(text, name) != name:

@@ -34,9 +34,7 @@ def _limits(found: Findings, quota: Place) -> None:
 
 def _names(found: Findings, quota: Place) -> None:
     for section, what in (("roles", "role"), ("owners", "owner"), ("systems", "system")):
-        for name, place in quota.texts(section):
-            if name not in found.names(section):
-                found.unknown(place, what, found.names(section))
+        found.declared(quota, section, section, what)
     known = set().union(*(labels_of(system) for _, system in found.root.under("systems")))
     for label, place in quota.texts("labels"):
         if label not in known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bridge.adapter import Address
 from bridge.config.building import Build
-from bridge.config.findings import Findings, there
+from bridge.config.findings import Findings
 from bridge.config.sinks import Sink, SyslogSink
 from bridge.config.tree import Place
 
@@ -28,17 +28,15 @@ def _sink(found: Findings, place: Place | None, sink: Sink) -> None:
         return
     if sink.syslog is not None:
         _syslog(found, place, sink.syslog)
-    if sink.webhook is not None and sink.webhook.ca is not None and not there(sink.webhook.ca):
-        found.missing(place.get("webhook", "ca"))
+    if sink.webhook is not None:
+        found.missing(place.get("webhook", "ca"), sink.webhook.ca)
     if sink.file is not None and not sink.file.path.parent.is_dir():
         found.warning(place.get("file", "path") or place, "its folder is not there", "a folder of the bridge's user")
 
 
 def _syslog(found: Findings, place: Place, syslog: SyslogSink) -> None:
     for key in ("ca", "certificate", "key"):
-        file = getattr(syslog, key)
-        if file is not None and not there(file):
-            found.missing(place.get("syslog", key))
+        found.missing(place.get("syslog", key), getattr(syslog, key))
     if (syslog.certificate is None) != (syslog.key is None):
         at = place.get("syslog", "certificate") or place.get("syslog", "key") or place
         found.error(at, "stands alone", "certificate and key", on_key=True)

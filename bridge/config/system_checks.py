@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from bridge.adapter import Address
 from bridge.config.building import Build
-from bridge.config.findings import Findings, there
+from bridge.config.findings import Findings
 from bridge.config.tree import Place
 from bridge.config.values import address
 
@@ -108,7 +108,6 @@ def _accounts(found: Findings, system: Place) -> None:
 
 
 def _files(found: Findings, build: Build) -> None:
-    """Missing files are warnings: they may be put there between the check and the start."""
     named = [(("tls", key), getattr(build.tls, key, None)) for key in ("certificate", "key", "client_ca")]
     paths: list[tuple[tuple[str, ...], Path | None]] = list(named)
     for name, issuer in build.issuers.items():
@@ -120,6 +119,4 @@ def _files(found: Findings, build: Build) -> None:
         paths += [(("vaults", name, "ca"), vault.ca), (("vaults", name, "auth", "jwt_file"), vault.auth.jwt_file)]
     paths += [(("systems", name, "upstream", "ca"), system.upstream.ca) for name, system in build.systems.items()]
     for steps, file in paths:
-        place = found.root.get(*steps)
-        if file is not None and place is not None and not there(file):
-            found.missing(place)
+        found.missing(found.root.get(*steps), file)
