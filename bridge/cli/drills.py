@@ -37,7 +37,10 @@ def start(config: Path, as_json: bool, agents: tuple[str, ...], role: str | None
 def stop(config: Path, as_json: bool) -> None:
     """End the drill at once."""
     answer = call(config, "drill.stop")
-    showing.as_json(answer) if as_json else showing.say(f"ended for {len(answer['agents'])} agents")
+    if as_json:
+        showing.as_json(answer)
+    else:
+        showing.say(f"ended for {len(answer['agents'])} agents")
 
 
 @command("idbridge drill report")

@@ -13,7 +13,7 @@ import click
 
 from bridge.cli import evidence, packing, showing
 from bridge.cli.asking import AskingCommand
-from bridge.cli.calling import call, command, fail
+from bridge.cli.calling import call, command
 from bridge.cli.times import DURATION, MOMENT, UNTIL
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,8 +83,7 @@ def actors(config: Path, as_json: bool, query: tuple[str, ...]) -> None:
     if as_json:
         showing.as_json(answer)
         return
-    times = {"first": showing.moment, "last": showing.moment}
-    rows = [{**row, **{name: told(row[name] / 1000) for name, told in times.items()}} for row in answer["actors"]]
+    rows = [{**row, **{at: showing.moment(row[at] / 1000) for at in ("first", "last")}} for row in answer["actors"]]
     columns = ("kind", "id", "owner", "people", "agents", "systems", "sessions", "read", "write", "admin", "denied",
                "commands", "first", "last")  # fmt: skip
     showing.table(rows, columns, empty="nobody")
@@ -98,7 +97,9 @@ def show(config: Path, as_json: bool, session: str, transcript: bool) -> None:
     """Show all events of SESSION (or of a refusal's reference) in order."""
     answer = call(config, "log.show", {"session": session})
     if transcript:
-        answer["transcript"] = _transcript(config, session, as_json)
+        from bridge.cli import playing
+
+        answer["transcript"] = "".join(map(playing.transcript, playing.asked_for(config, session)))
     if as_json:
         showing.as_json(answer)
         return
@@ -106,16 +107,6 @@ def show(config: Path, as_json: bool, session: str, transcript: bool) -> None:
         _tell(event, details=True)
     showing.extent(answer)
     click.echo(answer.get("transcript", ""), nl=False)
-
-
-def _transcript(config: Path, session: str, as_json: bool) -> str:
-    from bridge.adapter import BridgeError
-    from bridge.cli import playing
-
-    try:
-        return "".join(map(playing.transcript, playing.asked_for(config, session)))
-    except (BridgeError, OSError) as error:
-        fail(str(error), as_json=as_json)
 
 
 @command("idbridge log who --system warehouse --account svc_writer --at 2026-11-25T09:41:07 --pid 16563")
@@ -181,20 +172,17 @@ def export(config: Path, as_json: bool, query: tuple[str, ...], format: str, out
 @click.option("--transcript", is_flag=True, help="Write the text alone, without timing and control sequences.")
 def play(config: Path, as_json: bool, session: str, cast: bool, transcript: bool, **pace: float) -> None:
     """Play what the agent saw in the terminals of SESSION. --json lists the recordings."""
-    from bridge.adapter import BridgeError
     from bridge.cli import playing
 
-    try:
-        found = playing.asked_for(config, session)
-        if as_json:
-            showing.as_json([one.header for one in found])
-        elif not found:
-            click.echo(f"no recording of {session}, or not any more (limits.recordings_age)", err=True)
-            sys.exit(1)
-        for one in () if as_json else found:
-            playing.write(one, "cast" if cast else "transcript" if transcript else "", **pace)
-    except (BridgeError, OSError) as error:
-        fail(str(error), as_json=as_json)
+    found = playing.asked_for(config, session)
+    if as_json:
+        showing.as_json([one.header for one in found])
+        return
+    if not found:
+        click.echo(f"no recording of {session}, or not any more (limits.recordings_age)", err=True)
+        sys.exit(1)
+    for one in found:
+        playing.write(one, "cast" if cast else "transcript" if transcript else "", **pace)
 
 
 @command("idbridge log sinks")

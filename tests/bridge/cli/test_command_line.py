@@ -13,7 +13,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from bridge.admission.usage import BY
 from bridge.api.failure import CommandFailed
+from bridge.api.reports.requirements import FRAMEWORKS
 from bridge.cli import main
 from bridge.moments import seconds, unix_ms
 
@@ -382,3 +384,15 @@ def test_reconcile_ends_with_1_when_somebody_came_past(bridge: Bridge, run: Run,
     bridge.answers["reconcile"] = [row]
     assert run("reconcile", "s").exit_code == status
     assert json.loads(run("reconcile", "s", "--json").stdout) == [row]
+
+
+@pytest.mark.parametrize(
+    ("group", "command", "parameter", "known"),
+    [("report", "framework", "name", tuple(FRAMEWORKS)), ("quota", "costs", "by", BY)],
+)
+def test_choices_that_are_written_out_to_start_fast_are_those_of_the_bridge(
+    group: str, command: str, parameter: str, known: tuple[str, ...]
+) -> None:
+    described = main.to_info_dict(click.Context(main))["commands"][group]["commands"][command]
+    found = next(one for one in described["params"] if one["name"] == parameter)
+    assert tuple(found["type"]["choices"]) == known
