@@ -43,8 +43,6 @@ ANSWER = {
 }
 """The final answer that fits each request; Unbind and Abandon have none."""
 
-REQUESTS = frozenset(ANSWER) | {Op.UNBIND, Op.ABANDON}
-
 NOT_FINAL = frozenset({Op.ENTRY, Op.REFERENCE, Op.INTERMEDIATE})
 """Every other response ends its request, even one of a type that does not fit: Samba answers a Search with an
 ExtendedResponse when it does not know a critical control."""

@@ -23,11 +23,6 @@ def entry_name(message: Message) -> bytes:
     return message.data[start:stop]
 
 
-def attribute_names(message: Message) -> tuple[bytes, ...]:
-    """Attribute descriptions of the entry, in order. Raises PeerFault."""
-    return tuple(name for name, _, _ in _attributes(message)[1])
-
-
 def filtered(message: Message, allowed: Callable[[bytes], bool]) -> bytes:
     """The whole message without the attributes that ``allowed`` (of the description as it stands) says no to.
 

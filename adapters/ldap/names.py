@@ -33,7 +33,6 @@ MAX_KEPT_SIZE = 256
 
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9-]*=[A-Za-z0-9_@./:'()&!*?-]+(?: [A-Za-z0-9_@./:'()&!*?-]+)*")
 _KIND = re.compile(r"(?:[Oo][Ii][Dd]\.)?\d+(?:\.\d+)+|[A-Za-z][A-Za-z0-9_-]*")
-_SPECIAL = re.compile(rb"\s*<(GUID|SID|WKGUID)=", re.IGNORECASE)
 _EXTENDED = re.compile(rb"(?:<[A-Za-z]+=[^>]*>;)+")
 _ESCAPED = frozenset(',+"\\<>;=#')
 _HEX = frozenset("0123456789abcdefABCDEF")
@@ -59,12 +58,6 @@ class Name(NamedTuple):
 
 
 ROOT = Name(())
-
-
-def special_form(dn: bytes) -> str:
-    """``guid``, ``sid`` or ``wkguid`` when it is one of Active Directory's names (MS-ADTS 3.1.1.3.1.2.4), else ""."""
-    found = _SPECIAL.match(dn)
-    return found[1].decode().lower() if found else ""
 
 
 class Names:

@@ -144,10 +144,6 @@ def any_of(*parts: bytes) -> bytes:
     return ber.encode(filters.OR, *parts)
 
 
-def all_of(*parts: bytes) -> bytes:
-    return ber.encode(filters.AND, *parts)
-
-
 def begins(attribute: str, text: str) -> bytes:
     """``(attribute=text*)``."""
     initial = ber.encode(0x80, text.encode())

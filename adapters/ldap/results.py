@@ -68,7 +68,6 @@ class Results:
         self.outstanding: dict[int, Asked] = {}
         self.upward: list[bytes] = []
         self.goodbye = ""
-        self.strays = 0
         self._framer = framer
         self._told = told
         self._referrals = referrals
@@ -162,7 +161,6 @@ class Results:
 
     def _stray(self, message: Message) -> None:
         if message.id:
-            self.strays += 1
             return
         found = answers.read_result(message)
         if found.name == Oid.NOTICE_OF_DISCONNECTION.encode():
@@ -171,8 +169,7 @@ class Results:
     def _entry(self, message: Message, asked: Asked) -> Message | bytes | None:
         sieve = asked.sieve
         if sieve is None:
-            self.strays += 1  # an entry that answers no search
-            return None
+            return None  # an entry that answers no search
         if asked.rows == asked.limit:
             return self._cut(message.id, asked)
         passed: Message | bytes | None = message

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ldap3.utils.dn import escape_rdn
 
-from adapters.ldap.names import Name, Names, parent, special_form
+from adapters.ldap.names import Name, Names, parent
 from adapters.ldap.refusals import Spoken
 from adapters.ldap.schema import Schema, parse_type, sensitive
 
@@ -102,13 +102,6 @@ def test_names_that_are_not_utf8_too_long_or_too_deep_are_refused() -> None:
     for dn in (b"cn=\xff,dc=x", b"cn=" + b"a" * 9000, b",".join([b"dc=a"] * 65), b"a=b," * 2000 + b"dc=x"):
         with pytest.raises(Spoken):
             NAMES.read(dn)
-
-
-def test_active_directorys_own_forms_are_told_apart() -> None:
-    assert special_form(b"<GUID=a9d1>") == "guid"
-    assert special_form(b"<wkguid=a9d1,dc=x>") == "wkguid"
-    assert special_form(b" <SID=S-1-5>") == "sid"
-    assert special_form(b"cn=a") == ""
 
 
 def test_an_entry_under_the_extended_dn_control_has_its_name() -> None:
