@@ -28,6 +28,7 @@ MAX_ATTRIBUTES = 1000
 _SIMPLE, _SASL = 0x80, 0xA3
 _SICILY = (0x89, 0x8A, 0x8B)
 _NEW_SUPERIOR = 0x80
+_BITS = b"1.2.840.113556.1.4.803"  # MS-ADTS 3.1.1.3.4.4.1, LDAP_MATCHING_RULE_BIT_AND
 _REQUEST_NAME, _REQUEST_VALUE = 0x80, 0x81
 
 
@@ -373,6 +374,23 @@ def equality(attribute: bytes, value: str) -> bytes:
     """The filter ``(attribute=value)``."""
     value_octets = ber.encode(ber.OCTET_STRING, value.encode())
     return ber.encode(filters.EQUALITY, ber.encode(ber.OCTET_STRING, attribute), value_octets)
+
+
+def any_of(*parts: bytes) -> bytes:
+    """The filter that is true where one of the encoded ``parts`` is."""
+    return ber.encode(filters.OR, *parts)
+
+
+def begins(attribute: bytes, text: str) -> bytes:
+    """The filter ``(attribute=text*)``."""
+    initial = ber.encode(0x80, text.encode())
+    return ber.encode(filters.SUBSTRINGS, ber.encode(ber.OCTET_STRING, attribute), ber.encode(ber.SEQUENCE, initial))
+
+
+def has_bits(attribute: bytes, mask: int) -> bytes:
+    """Active Directory's test of all bits of ``mask``; other directories find it true of no entry."""
+    parts = ((0x81, _BITS), (0x82, attribute), (0x83, str(mask).encode()))
+    return ber.encode(filters.EXTENSIBLE, *(ber.encode(tag, value) for tag, value in parts))
 
 
 def removal(name: bytes, attribute: bytes, value: bytes) -> bytes:

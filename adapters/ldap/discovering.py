@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from adapters.ldap import codec
 from adapters.ldap.doctor import contexts
-from adapters.ldap.questions import Entry, any_of, begins, has_bits, logged_in
+from adapters.ldap.questions import Entry, logged_in
 from bridge.adapter import Admission, SystemFacts
 
 CLASSES = (
@@ -46,11 +46,11 @@ async def discover(admission: Admission, system: SystemFacts, clock: Callable[[]
     return sorted((one for one in rows if one["why"]), key=lambda one: (one["account"].lower(), one["user"]))
 
 
-WANTED = any_of(
+WANTED = codec.any_of(
     *(codec.equality(b"objectClass", name) for name in CLASSES),
     codec.present(b"servicePrincipalName"),
-    has_bits("userAccountControl", NEVER_EXPIRES),
-    *(begins(attribute, prefix) for attribute in NAMES for prefix in PREFIXES),
+    codec.has_bits(b"userAccountControl", NEVER_EXPIRES),
+    *(codec.begins(attribute.encode(), prefix) for attribute in NAMES for prefix in PREFIXES),
 )
 
 

@@ -15,7 +15,7 @@ from adapters.ldap import codec
 from adapters.ldap.codes import Code
 from adapters.ldap.controls import Ppolicy
 from adapters.ldap.observing import CONNECTIONS
-from adapters.ldap.questions import ANYTHING, LEVEL, Entry, Questions, any_of, logged_in
+from adapters.ldap.questions import ANYTHING, LEVEL, Entry, Questions, logged_in
 from adapters.ldap.schema import SENSITIVE
 from bridge.adapter import Action, Admission, Check, SystemFacts
 
@@ -127,7 +127,7 @@ def _bases(bases: list[str], missing: list[str]) -> Check:
 
 async def _passwords(questions: Questions, bases: list[str]) -> list[Check]:
     seen = set()
-    wanted = any_of(*(codec.present(name.encode()) for name in _PASSWORDS))
+    wanted = codec.any_of(*(codec.present(name.encode()) for name in _PASSWORDS))
     for base in bases:
         for entry in await questions.search(base, wanted, *_PASSWORDS, most=SAMPLE, types_only=True):
             seen |= {name for name in entry.values if name in SENSITIVE}

@@ -13,7 +13,7 @@ from typing import Any
 
 from twisted.internet.defer import DeferredLock
 
-from adapters.ldap import codec, filters
+from adapters.ldap import codec
 from adapters.ldap.answers import read_result
 from adapters.ldap.codes import Code, Op
 from adapters.ldap.entries import Mentions, entry_name
@@ -23,7 +23,6 @@ from adapters.ldap.rootdse import read_entry
 from adapters.ldap.schema import Schema
 from adapters.ldap.upstream import Directory
 from bridge.adapter import Deadline
-from bridge.wire import ber
 
 LIFE = 3600.0
 """Seconds; a schema changes rarely, and an attribute it does not list yet stands for itself."""
@@ -111,9 +110,7 @@ class Learning:
 
     async def _found(self, directory: Directory, login: str, known: Knowledge, deadline: Deadline) -> Name | None:
         short = login.rpartition("\\")[2]
-        wanted = ber.encode(
-            filters.OR, codec.equality(b"userPrincipalName", login), codec.equality(b"sAMAccountName", short)
-        )
+        wanted = codec.any_of(codec.equality(b"userPrincipalName", login), codec.equality(b"sAMAccountName", short))
         for context in known.contexts:
             operation = codec.search(context, 2, wanted, (b"1.1",), size_limit=2)
             found = [one for one in await directory.ask(operation, deadline) if one.tag == Op.ENTRY]

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from adapters.ldap import codec, controls, filters
+from adapters.ldap import codec, controls
 from adapters.ldap.answers import LdapResult, read_result
 from adapters.ldap.codes import Code, Oid, Op
 from adapters.ldap.entries import entry_name
@@ -37,7 +37,6 @@ ANYTHING = codec.present(b"objectClass")
 
 _PARTIAL = frozenset({Code.SUCCESS, Code.TIME_LIMIT, Code.SIZE_LIMIT, Code.ADMIN_LIMIT})
 _HIDDEN = frozenset({Code.NO_SUCH_OBJECT, Code.INSUFFICIENT_ACCESS})
-_BITS = b"1.2.840.113556.1.4.803"  # MS-ADTS 3.1.1.3.4.4.1, LDAP_MATCHING_RULE_BIT_AND
 
 
 class Unanswered(BridgeError):
@@ -137,30 +136,7 @@ async def logged_in(admission: Admission, system: SystemFacts, clock: Callable[[
         await directory.stream.close()
 
 
-# -- filters (RFC 4511 section 4.5.1.7) --------------------------------------------------------------------------------
-
-
-def any_of(*parts: bytes) -> bytes:
-    return ber.encode(filters.OR, *parts)
-
-
-def begins(attribute: str, text: str) -> bytes:
-    """``(attribute=text*)``."""
-    initial = ber.encode(0x80, text.encode())
-    return ber.encode(filters.SUBSTRINGS, _octets(attribute), ber.encode(ber.SEQUENCE, initial))
-
-
-def has_bits(attribute: str, mask: int) -> bytes:
-    """Active Directory's test of all bits of ``mask``; other directories find it true of no entry."""
-    parts = ((0x81, _BITS), (0x82, attribute.encode()), (0x83, str(mask).encode()))
-    return ber.encode(filters.EXTENSIBLE, *(ber.encode(tag, value) for tag, value in parts))
-
-
 # -- in detail ---------------------------------------------------------------------------------------------------------
-
-
-def _octets(text: str) -> bytes:
-    return ber.encode(ber.OCTET_STRING, text.encode())
 
 
 def _entry(message: Message) -> Entry:

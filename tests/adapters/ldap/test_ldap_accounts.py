@@ -11,7 +11,7 @@ from adapters.ldap.controls import Ppolicy
 from adapters.ldap.discovering import NEVER_EXPIRES, reason, row, state
 from adapters.ldap.doctor import contexts, kind, password, verdict
 from adapters.ldap.observing import session
-from adapters.ldap.questions import Entry, any_of, begins, has_bits
+from adapters.ldap.questions import Entry
 from adapters.ldap.stats_log import open_sessions
 from bridge.adapter import LegacySession
 
@@ -27,9 +27,9 @@ def entry(name: str = "cn=x", **values: str | list[str]) -> Entry:
 @pytest.mark.parametrize(
     ("ours", "text"),
     [
-        (begins("cn", "svc"), "(cn=svc*)"),
-        (has_bits("userAccountControl", 65536), "(userAccountControl:1.2.840.113556.1.4.803:=65536)"),
-        (any_of(codec.present(b"mail"), codec.equality(b"uid", "a b")), "(|(mail=*)(uid=a b))"),
+        (codec.begins(b"cn", "svc"), "(cn=svc*)"),
+        (codec.has_bits(b"userAccountControl", 65536), "(userAccountControl:1.2.840.113556.1.4.803:=65536)"),
+        (codec.any_of(codec.present(b"mail"), codec.equality(b"uid", "a b")), "(|(mail=*)(uid=a b))"),
     ],
 )
 def test_filters_are_those_of_ldap3(ours: bytes, text: str) -> None:
