@@ -67,7 +67,7 @@ def _row(requirement: Requirement, evidence: Evidence) -> dict[str, Any]:
         "value": found.value,
         "count": found.number,
         "exceptions": found.exceptions,
-        "query": found.query,
+        "query": f"{found.query} {evidence.period}" if found.query else "",
     }
 
 

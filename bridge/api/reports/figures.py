@@ -1,13 +1,14 @@
 """The figures: each a function of the evidence, found by its name.
 
 ``value`` is what was counted, in words; ``number`` the same as a number; ``exceptions`` how many of it are not as the
-requirement wants them, None where the figure is a plain count. ``query`` finds the events behind it, where there are.
+requirement wants them, None where the figure is a plain count. ``query`` finds the events behind it among those of the
+period, where there are.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from bridge.api.reports.access import review, unused
@@ -16,6 +17,7 @@ from bridge.identity.lifecycle import ORPHANED
 from bridge.policy import ANYONE, Effect, Mode
 from bridge.translation.identifiers import timestamp
 from bridge.translation.query import Query, Term
+from bridge.translation.searching import Tally
 from bridge.translation.vocabulary import (
     ALARM,
     CONFIG_CHANGE,
@@ -67,6 +69,30 @@ def _types(*types: str) -> str:
     return f"type:{','.join(types)}"
 
 
+OPERATIONS = f"{_types(OPERATION)} -phase:outcome"
+
+
+def _total(tallies: Iterable[Tally]) -> int:
+    return sum(one.count for one in tallies)
+
+
+def _listed(names: Iterable[str], none: str = "none") -> str:
+    return ", ".join(names) or none
+
+
+def _each(counts: Iterable[tuple[str, int]]) -> str:
+    return _listed(f"{name} {count}" for name, count in counts)
+
+
+def _by_reason(evidence: Evidence, type: str) -> tuple[int, str]:
+    """How many events of this type, and each of their reasons with its count, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for one in evidence.tallies:
+        if one.type == type:
+            counts[one.reason] += one.count
+    return counts.total(), _each(counts.most_common())
+
+
 # -- sessions and operations
 
 
@@ -76,15 +102,15 @@ def attributed_sessions(evidence: Evidence) -> Figure:
               "legacy.system", "transport.src")  # fmt: skip
     count, without = evidence.lacking((SESSION_OPEN,), *fields)
     text = f"{count} sessions; {without} lack agent, owner, purpose, role, delegation, account, system or source"
-    return Figure(text, count, without, f"{_types(SESSION_OPEN)} {evidence.period}")
+    return Figure(text, count, without, _types(SESSION_OPEN))
 
 
 @figure
 def attributed_operations(evidence: Evidence) -> Figure:
-    count = sum(one.count for one in evidence.operations)
-    whole = sum(one.count for one in evidence.operations if one.agent and one.owner and one.system and one.account)
+    count = _total(evidence.operations)
+    whole = _total(one for one in evidence.operations if one.agent and one.owner and one.system and one.account)
     text = f"{count} operations; {count - whole} lack agent, owner, system or account"
-    return Figure(text, count, count - whole, f"{_types(OPERATION)} -phase:outcome {evidence.period}")
+    return Figure(text, count, count - whole, OPERATIONS)
 
 
 @figure
@@ -93,53 +119,47 @@ def labelled_access(evidence: Evidence) -> Figure:
     for one in evidence.operations:
         for label in filter(None, one.labels.split("|")):
             counts[label] += one.count
-    total = sum(one.count for one in evidence.operations if one.labels)
-    told = ", ".join(f"{label} {count}" for label, count in sorted(counts.items())) or "none"
-    return Figure(f"{total} operations on systems or accounts with a label: {told}", total, None,
-                  f"{_types(OPERATION)} -phase:outcome {evidence.period}")  # fmt: skip
+    total = _total(one for one in evidence.operations if one.labels)
+    text = f"{total} operations on systems or accounts with a label: {_each(sorted(counts.items()))}"
+    return Figure(text, total, None, OPERATIONS)
 
 
 @figure
 def delegated_operations(evidence: Evidence) -> Figure:
-    count = sum(one.count for one in evidence.operations if one.person)
+    count = _total(one for one in evidence.operations if one.person)
     people = len({one.person for one in evidence.operations if one.person})
     text = f"{count} operations on behalf of {people} people, the rest by agents on their own"
-    return Figure(text, count, None, f"person:* {_types(OPERATION)} -phase:outcome {evidence.period}")
+    return Figure(text, count, None, f"person:* {OPERATIONS}")
 
 
 @figure
 def admin_operations(evidence: Evidence) -> Figure:
-    count = sum(one.count for one in evidence.operations if one.action == "admin")
+    count = _total(one for one in evidence.operations if one.action == "admin")
     text = f"{count} administrative operations in legacy systems (creation, deletion, rights)"
-    return Figure(text, count, None, f"action:admin -phase:outcome {evidence.period}")
+    return Figure(text, count, None, "action:admin -phase:outcome")
 
 
 @figure
 def refusals(evidence: Evidence) -> Figure:
     denied = [one for one in evidence.tallies if one.outcome == DENIED and one.phase != INTENT]
-    total = sum(one.count for one in denied)
-    strangers = sum(one.count for one in denied if not one.agent)
-    without = sum(one.count for one in denied if one.reason in ("", OK))
+    total = _total(denied)
+    strangers = _total(one for one in denied if not one.agent)
+    without = _total(one for one in denied if one.reason in ("", OK))
     text = f"{total} refusals, {strangers} of them before an agent was known; {without} without a reason"
-    return Figure(text, total, without, f"outcome:denied {evidence.period}")
+    return Figure(text, total, without, "outcome:denied")
 
 
 @figure
 def refused_logins(evidence: Evidence) -> Figure:
-    refused = [one for one in evidence.tallies if one.type == SESSION_REFUSED]
-    counts: Counter[str] = Counter()
-    for one in refused:
-        counts[one.reason] += one.count
-    told = ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "none"
-    total = sum(counts.values())
-    return Figure(f"{total} logins refused: {told}", total, None, f"{_types(SESSION_REFUSED)} {evidence.period}")
+    total, told = _by_reason(evidence, SESSION_REFUSED)
+    return Figure(f"{total} logins refused: {told}", total, None, _types(SESSION_REFUSED))
 
 
 @figure
 def unencrypted_sessions(evidence: Evidence) -> Figure:
     count, without = evidence.plaintext()
     text = f"{count} sessions; {without} of agents came without TLS or SSH (from the bridge's own host alone)"
-    return Figure(text, count, without, f"{_types(SESSION_OPEN)} {evidence.period}")
+    return Figure(text, count, without, _types(SESSION_OPEN))
 
 
 # -- the bridge itself
@@ -148,18 +168,16 @@ def unencrypted_sessions(evidence: Evidence) -> Figure:
 @figure
 def administrative_changes(evidence: Evidence) -> Figure:
     counts = {type: evidence.of(type) for type in ADMINISTRATIVE}
-    told = ", ".join(f"{type} {count}" for type, count in counts.items() if count) or "none"
     total = sum(counts.values())
-    return Figure(f"{total} administrative actions: {told}", total, None,
-                  f"{_types(*ADMINISTRATIVE)} -phase:intent {evidence.period}")  # fmt: skip
+    text = f"{total} administrative actions: {_each((type, count) for type, count in counts.items() if count)}"
+    return Figure(text, total, None, f"{_types(*ADMINISTRATIVE)} -phase:intent")
 
 
 @figure
 def identity_changes(evidence: Evidence) -> Figure:
     counts = {type: evidence.of(type) for type in (REGISTRY_CHANGE, DENY_CHANGE, TOKEN_ISSUE, SECRET_CHANGE)}
-    told = ", ".join(f"{type} {count}" for type, count in counts.items())
-    return Figure(f"changes of identities and credentials: {told}", sum(counts.values()), None,
-                  f"{_types(*counts)} -phase:intent {evidence.period}")  # fmt: skip
+    text = f"changes of identities and credentials: {_each(counts.items())}"
+    return Figure(text, sum(counts.values()), None, f"{_types(*counts)} -phase:intent")
 
 
 @figure
@@ -167,21 +185,21 @@ def changes_with_actor(evidence: Evidence) -> Figure:
     types = (REGISTRY_CHANGE, CONFIG_CHANGE, SECRET_CHANGE, DENY_CHANGE)
     count, without = evidence.lacking(types, "actor.id", "change.subject")
     text = f"{count} changes of agents, configuration, secrets and deny list; {without} lack who made them or of what"
-    return Figure(text, count, without, f"{_types(*types)} -phase:intent {evidence.period}")
+    return Figure(text, count, without, f"{_types(*types)} -phase:intent")
 
 
 @figure
 def policy_on_decisions(evidence: Evidence) -> Figure:
     count, without = evidence.lacking((SESSION_OPEN,), "decision.policy", "decision.rules")
     text = f"{count} admissions; {without} lack the policy's digest or the deciding grants"
-    return Figure(text, count, without, f"{_types(SESSION_OPEN)} {evidence.period}")
+    return Figure(text, count, without, _types(SESSION_OPEN))
 
 
 @figure
 def policy_versions(evidence: Evidence) -> Figure:
     count = evidence.of(POLICY_VERSION)
     text = f"{count} times the policy was recorded in full; at the end {evidence.basis.policy.digest}"
-    return Figure(text, count, None, f"{_types(POLICY_VERSION)} {evidence.period}")
+    return Figure(text, count, None, _types(POLICY_VERSION))
 
 
 @figure
@@ -197,18 +215,13 @@ def point_in_time(evidence: Evidence) -> Figure:
 def sessions_stopped(evidence: Evidence) -> Figure:
     stops, revoked = evidence.of(SESSION_STOP), evidence.of(DENY_CHANGE)
     text = f"{stops} live sessions ended by an operator, {revoked} tokens denied"
-    return Figure(text, stops + revoked, None, f"{_types(SESSION_STOP, DENY_CHANGE)} -phase:intent {evidence.period}")
+    return Figure(text, stops + revoked, None, f"{_types(SESSION_STOP, DENY_CHANGE)} -phase:intent")
 
 
 @figure
 def alarms(evidence: Evidence) -> Figure:
-    counts: Counter[str] = Counter()
-    for one in evidence.tallies:
-        if one.type == ALARM:
-            counts[one.reason] += one.count
-    told = ", ".join(f"{reason} {count}" for reason, count in counts.most_common()) or "none"
-    total = sum(counts.values())
-    return Figure(f"{total} alarms: {told}", total, None, f"{_types(ALARM)} {evidence.period}")
+    total, told = _by_reason(evidence, ALARM)
+    return Figure(f"{total} alarms: {told}", total, None, _types(ALARM))
 
 
 # -- the log
@@ -218,15 +231,15 @@ def alarms(evidence: Evidence) -> Figure:
 def log_reads(evidence: Evidence) -> Figure:
     count = evidence.of(LOG_READ)
     people = sorted({one.person for one in evidence.tallies if one.type == LOG_READ and one.person})
-    return Figure(f"{count} readings of the log, by {len(people)}: {', '.join(people) or 'nobody'}", count, None,
-                  f"{_types(LOG_READ)} {evidence.period}")  # fmt: skip
+    text = f"{count} readings of the log, by {len(people)}: {_listed(people, 'nobody')}"
+    return Figure(text, count, None, _types(LOG_READ))
 
 
 @figure
 def log_exports(evidence: Evidence) -> Figure:
     count = evidence.reads("log.export*")
     text = f"{count} exports, each recorded with its query, its count and who made it"
-    return Figure(text, count, None, f"{_types(LOG_READ)} {evidence.period}")
+    return Figure(text, count, None, _types(LOG_READ))
 
 
 @figure
@@ -235,7 +248,7 @@ def log_starts(evidence: Evidence) -> Figure:
     text = (
         f"the log was opened {life.starts} times, closed in order {life.stops} times, {life.crashes} times not closed"
     )
-    return Figure(text, life.starts, life.crashes, f"type:log.start,log.stop {evidence.period}")
+    return Figure(text, life.starts, life.crashes, "type:log.start,log.stop")
 
 
 @figure
@@ -244,18 +257,18 @@ def log_failures(evidence: Evidence) -> Figure:
     text = (
         f"{life.failures} times the log could not be written, {life.down_ms} ms in all; nothing was admitted meanwhile"
     )
-    return Figure(text, life.failures, life.failures, f"type:log.recovered {evidence.period}")
+    return Figure(text, life.failures, life.failures, "type:log.recovered")
 
 
 @figure
 def open_intents(evidence: Evidence) -> Figure:
-    intents = sum(one.count for one in evidence.tallies if one.phase == INTENT)
+    intents = _total(one for one in evidence.tallies if one.phase == INTENT)
     unknown = evidence.count(lambda one: one.outcome == UNKNOWN)
     text = (
         f"{intents} actions recorded before they were done; {unknown} ended as unknown;"
         f" {evidence.completeness.open_intents} without an outcome now"
     )
-    return Figure(text, intents, unknown, f"outcome:unknown {evidence.period}")
+    return Figure(text, intents, unknown, "outcome:unknown")
 
 
 @figure
@@ -271,7 +284,7 @@ def heartbeats(evidence: Evidence) -> Figure:
     text = (
         f"{found.count} signs of life; {found.gaps} gaps of more than a minute that no stop, start or recovery explains"
     )
-    return Figure(text, found.count, found.gaps if found.count else 1, f"type:log.heartbeat {evidence.period}")
+    return Figure(text, found.count, found.gaps if found.count else 1, "type:log.heartbeat")
 
 
 @figure
@@ -282,7 +295,7 @@ def clock(evidence: Evidence) -> Figure:
         f" was more than a second off; {found.largest_ms} ms at most"
     )
     exceptions = found.unsynchronised + found.off
-    return Figure(text, found.count, exceptions if found.count else 1, f"type:log.heartbeat {evidence.period}")
+    return Figure(text, found.count, exceptions if found.count else 1, "type:log.heartbeat")
 
 
 @figure
@@ -292,9 +305,9 @@ def copies(evidence: Evidence) -> Figure:
     if live is None:
         return Figure("the bridge is not running, so its sinks cannot be asked", 0, 1)
     sinks = live.sinks()
-    told = ", ".join(f"{name} ({row['state']}) up to event {row['delivered']}" for name, row in sorted(sinks.items()))
+    told = _listed(f"{name} ({row['state']}) up to event {row['delivered']}" for name, row in sorted(sinks.items()))
     failing = sum(1 for row in sinks.values() if row["state"] != "ok")
-    text = f"{len(sinks)} sinks take copies now: {told or 'none'}; {evidence.extent.size} events in the log"
+    text = f"{len(sinks)} sinks take copies now: {told}; {evidence.extent.size} events in the log"
     return Figure(text, len(sinks), failing if sinks else 1)
 
 
@@ -315,10 +328,10 @@ def checkpoints(evidence: Evidence) -> Figure:
 @figure
 def verifications(evidence: Evidence) -> Figure:
     verified = [one for one in evidence.tallies if one.type == LOG_VERIFY]
-    count, failed = (sum(one.count for one in verified if one.outcome == FAILURE or all) for all in (True, False))
+    count, failed = _total(verified), _total(one for one in verified if one.outcome == FAILURE)
     last = max((one.last_at for one in verified), default=0)
     text = f"{count} verifications of the log, {failed} with findings; the last {timestamp(last) if last else 'never'}"
-    return Figure(text, count, failed if count else 1, f"{_types(LOG_VERIFY)} {evidence.period}")
+    return Figure(text, count, failed if count else 1, _types(LOG_VERIFY))
 
 
 @figure
@@ -333,13 +346,13 @@ def retained(evidence: Evidence) -> Figure:
 def compared_systems(evidence: Evidence) -> Figure:
     used = {one.system for one in evidence.tallies if one.type == SESSION_OPEN}
     compared = {one.system for one in evidence.tallies if one.type == RECONCILE}
-    bypasses = sum(one.count for one in evidence.tallies if one.type == ALARM and one.reason == "bypass")
+    bypasses = _total(one for one in evidence.tallies if one.type == ALARM and one.reason == "bypass")
     never = sorted(used - compared)
     text = (
         f"{len(compared)} systems compared with their own list of sessions, {bypasses} sessions past the bridge;"
-        f" used and never compared: {', '.join(never) or 'none'}"
+        f" used and never compared: {_listed(never)}"
     )
-    return Figure(text, len(compared), len(never) + bypasses, f"type:reconcile,alarm {evidence.period}")
+    return Figure(text, len(compared), len(never) + bypasses, "type:reconcile,alarm")
 
 
 # -- agents and grants, at the end of the period
@@ -348,8 +361,8 @@ def compared_systems(evidence: Evidence) -> Figure:
 @figure
 def agents(evidence: Evidence) -> Figure:
     states = Counter(one.state_at(evidence.basis.at) for one in evidence.basis.directory)
-    told = ", ".join(f"{state} {count}" for state, count in sorted(states.items())) or "none"
-    return Figure(f"{sum(states.values())} agents, each with an owner: {told}", sum(states.values()), states[ORPHANED])
+    text = f"{states.total()} agents, each with an owner: {_each(sorted(states.items()))}"
+    return Figure(text, states.total(), states[ORPHANED])
 
 
 @figure
@@ -365,7 +378,7 @@ def inactive_agents(evidence: Evidence) -> Figure:
         one.id for one in active if one.id not in seen and one.created < evidence.basis.at - INACTIVE_DAYS * 86_400
     )
     text = f"{len(idle)} of {len(active)} active agents had no session in {INACTIVE_DAYS} days"
-    return Figure(f"{text}: {', '.join(idle) or 'none'}", len(active), len(idle))
+    return Figure(f"{text}: {_listed(idle)}", len(active), len(idle))
 
 
 @figure
@@ -385,7 +398,7 @@ def unused_grants(evidence: Evidence) -> Figure:
     rows = unused(evidence)
     never = [row["grant"] for row in rows if not row["last_used"]]
     allows = sum(1 for grant in evidence.basis.policy.grants if grant.effect is Effect.ALLOW)
-    text = f"{len(never)} of {allows} allow grants let nobody in in the period: {', '.join(never) or 'none'}"
+    text = f"{len(never)} of {allows} allow grants let nobody in in the period: {_listed(never)}"
     return Figure(f"{text} (`idbridge report unused`)", allows, len(never))
 
 
@@ -393,7 +406,7 @@ def unused_grants(evidence: Evidence) -> Figure:
 def default_deny(evidence: Evidence) -> Figure:
     systems = evidence.basis.policy.systems.values()
     lenient = sorted(system.name for system in systems if system.mode is not Mode.ENFORCE)
-    text = f"{len(systems)} systems, denied unless a grant allows it; not enforced yet: {', '.join(lenient) or 'none'}"
+    text = f"{len(systems)} systems, denied unless a grant allows it; not enforced yet: {_listed(lenient)}"
     return Figure(text, len(systems), len(lenient))
 
 
@@ -428,7 +441,7 @@ def secret_rotation(evidence: Evidence) -> Figure:
     overdue = sorted(one.name for one in stored if one.updated < limit)
     text = (
         f"{len(stored)} secrets in the bridge's own store, {len(overdue)} not set for {ROTATION_DAYS} days:"
-        f" {', '.join(overdue) or 'none'}; those in files, variables or a vault are not dated here"
+        f" {_listed(overdue)}; those in files, variables or a vault are not dated here"
     )
     return Figure(text, len(stored), len(overdue))
 
