@@ -176,7 +176,7 @@ async def examine(
 
     Raises Refused when a login fails.
     """
-    first, *others = sorted(targets.get("database", ())) or [system.options.default_database or "postgres"]
+    first, *others = sorted(targets.get("database", ())) or [own_database(system)]
     async with logged_in(admission, logins, system, first, clock) as (questions, encrypted):
         if "database" not in targets:
             others = [row[0] for row in await questions.ask(_DATABASES) if row[0] != first]
@@ -187,6 +187,11 @@ async def examine(
         async with logged_in(admission, logins, system, database, clock) as (questions, encrypted):
             checks += await findings(questions, database, encrypted, writes=Action.WRITE in admission.actions)
     return checks
+
+
+def own_database(system: SystemFacts) -> str:
+    """Where the bridge asks on its own behalf."""
+    return system.options.default_database or "postgres"
 
 
 @asynccontextmanager

@@ -62,8 +62,13 @@ class LoginFacts:
 
 def md5_password(secret: bytes, user: bytes, salt: bytes) -> bytes:
     """Body of the answer to AuthenticationMD5Password. MD5 is the old servers' choice, not ours."""
-    inner = hashlib.md5(secret + user, usedforsecurity=False).hexdigest().encode()
+    inner = md5_kept(secret, user).encode()
     return b"md5" + hashlib.md5(inner + salt, usedforsecurity=False).hexdigest().encode()
+
+
+def md5_kept(secret: bytes, user: bytes) -> str:
+    """What the server keeps of a password, behind "md5"."""
+    return hashlib.md5(secret + user, usedforsecurity=False).hexdigest()
 
 
 class UpstreamLogin:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from adapters.postgres.doctor import logged_in
+from adapters.postgres.doctor import logged_in, own_database
 from adapters.postgres.upstream import UpstreamLogins
 from bridge.adapter import Admission, LegacySession, SystemFacts
 
@@ -25,7 +25,6 @@ async def observe(
     admission: Admission, logins: UpstreamLogins, system: SystemFacts, *, clock: Callable[[], float] = time.monotonic
 ) -> list[LegacySession]:
     """Raises Refused when the login fails, Unanswered."""
-    database = system.options.default_database or "postgres"
-    async with logged_in(admission, logins, system, database, clock) as (questions, _encrypted):
+    async with logged_in(admission, logins, system, own_database(system), clock) as (questions, _encrypted):
         rows = await questions.ask(SESSIONS)
     return [LegacySession(row[0], int(row[1]), int(row[2]), float(row[3]), row[4]) for row in rows]

@@ -6,12 +6,12 @@ that the password is in none of its logs, whatever ``log_statement`` says.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
 
-from adapters.postgres.doctor import logged_in
+from adapters.postgres.doctor import logged_in, own_database
+from adapters.postgres.login import md5_kept
 from adapters.postgres.upstream import UpstreamLogins
 from bridge.adapter import Admission, Secret, SystemFacts
 from bridge.wire import scram
@@ -26,8 +26,7 @@ async def rotate(
     admission: Admission, logins: UpstreamLogins, system: SystemFacts, new: Secret,
     *, clock: Callable[[], float] = time.monotonic,
 ) -> None:  # fmt: skip
-    database = system.options.default_database or "postgres"
-    async with logged_in(admission, logins, system, database, clock) as (questions, _):
+    async with logged_in(admission, logins, system, own_database(system), clock) as (questions, _):
         ((name, quoted, encryption),) = await questions.ask(_WHO)
         stored = verifier(new.reveal(), name.encode(), encryption)
         await questions.ask(f"begin read write; alter role {quoted} password '{stored}'; commit")
@@ -36,8 +35,7 @@ async def rotate(
 async def log_in(
     admission: Admission, logins: UpstreamLogins, system: SystemFacts, *, clock: Callable[[], float] = time.monotonic
 ) -> None:
-    database = system.options.default_database or "postgres"
-    async with logged_in(admission, logins, system, database, clock):
+    async with logged_in(admission, logins, system, own_database(system), clock):
         pass
 
 
@@ -45,4 +43,4 @@ def verifier(password: bytes, role: bytes, encryption: str) -> str:
     """``encryption`` is the server's ``password_encryption``: "on" is md5, as servers before 10 have it."""
     if encryption == "scram-sha-256":
         return scram.in_thread_verifier(password, os.urandom(SALT), ITERATIONS)
-    return "md5" + hashlib.md5(password + role, usedforsecurity=False).hexdigest()
+    return "md5" + md5_kept(password, role)
