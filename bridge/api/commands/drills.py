@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from datetime import datetime
 from typing import Any
 
 from bridge.adapter import Reason
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
-from bridge.translation import facts
+from bridge.translation import facts, parts
 from bridge.translation.reading import Filters
 from bridge.translation.record import Event
 from bridge.translation.vocabulary import DRILL, SESSION_CLOSE, SESSION_OPEN, SESSION_REFUSED
@@ -69,7 +68,7 @@ def report(services: Services, actor: Actor) -> list[dict[str, Any]]:
     begun = next((one.fields for one in drills if "life" in one.fields["detail"]), None)
     if begun is None:
         raise CommandFailed("there was no drill", status=404)
-    since = int(datetime.fromisoformat(begun["ts"]).timestamp() * 1000)
+    since = parts.at(begun)
     until = int(begun["detail"]["until"]) * 1000
     seen = _seen(services, since, until)
     services.read(actor, "drill.report", Filters(since=since, until=until), sum(map(len, seen.values())))

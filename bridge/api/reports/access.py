@@ -12,8 +12,6 @@ from bridge.translation.vocabulary import DENIED, SESSION_OPEN
 
 ACTIONS = ("read", "write", "admin")
 
-_GIVEN = ("agent", "owner", "owner_kind", "system", "account", "actions", "granted", "grants", "mode")
-
 Place = tuple[str, str, str]
 """agent, system, account"""
 
@@ -29,7 +27,7 @@ def review(evidence: Evidence) -> list[dict[str, Any]]:
         used, (count, opened) = actions.get(place, {}), sessions.get(place, (0, 0))
         system = evidence.basis.policy.systems[given["system"]]
         rows.append({
-            **{name: given[name] for name in _GIVEN},
+            **given,
             "agent_expires": agents[given["agent"]].expires * 1000,
             "labels": sorted(system.labels | system.account_labels.get(given["account"], frozenset())),
             "last_used": max([opened, *used.values()]),
