@@ -43,12 +43,9 @@ def _channel(found: Findings, channel: Place) -> None:
     kind = channel.get("kind")
     if kind is None or kind.text not in NEEDED:
         return
-    for key in NEEDED[kind.text]:
-        if channel.get(key) is None:
-            found.error(channel, "is missing", f"what a channel of kind {kind.text} needs", on_key=True, below=key)
-    for key, place in channel.members():
-        if key != "kind" and key in ("url", "secret", "to", "ca") and key not in TAKEN[kind.text]:
-            found.error(place, f"does not belong to a channel of kind {kind.text}", "no such key here", on_key=True)
+    what = f"a channel of kind {kind.text}"
+    foreign = {key for keys in TAKEN.values() for key in keys} - set(TAKEN[kind.text])
+    found.fits(channel, what, NEEDED[kind.text], foreign, f"what {what} needs")
 
 
 def _mail(found: Findings, alerts: Place) -> None:

@@ -43,6 +43,15 @@ class Findings:
             if name not in known:
                 self.unknown(place, what, known)
 
+    def fits(self, about: Place, what: str, needed: Iterable[str], foreign: Iterable[str], expected: str) -> None:
+        """``about`` is ``what``: it has the keys that one needs (``expected``), and none that only others have."""
+        for key in needed:
+            if about.get(key) is None:
+                self.error(about, "is missing", expected, on_key=True, below=key)
+        for key in foreign:
+            if (place := about.get(key)) is not None:
+                self.error(place, f"does not belong to {what}", "no such key here", on_key=True)
+
     def unknown(self, place: Place, what: str, known: Iterable[str]) -> None:
         """``place`` names something that does not exist."""
         names = sorted(known)

@@ -22,14 +22,9 @@ def _auth(found: Findings, vault: Place) -> None:
     needed = NEEDED.get(method.text or "") if method is not None else None
     if auth is None or method is None or needed is None:
         return
-    for key in needed:
-        if auth.get(key) is None:
-            found.error(
-                auth, "is missing", f"method {method.text} needs {' and '.join(needed)}", on_key=True, below=key
-            )
-    for key in sorted({key for keys in NEEDED.values() for key in keys} - set(needed)):
-        if (place := auth.get(key)) is not None:
-            found.error(place, f"does not belong to method {method.text}", "no such key here", on_key=True)
+    what = f"method {method.text}"
+    foreign = {key for keys in NEEDED.values() for key in keys} - set(needed)
+    found.fits(auth, what, needed, foreign, f"{what} needs {' and '.join(needed)}")
 
 
 def _reference(found: Findings, place: Place | None) -> None:
