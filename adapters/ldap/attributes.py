@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from adapters.ldap.codes import Code
 from adapters.ldap.refusals import Spoken
-from adapters.ldap.schema import MAX_KEPT, Schema, sensitive
+from adapters.ldap.schema import MAX_KEPT, Schema, sensitive, standard_schema
 
 May = Callable[[tuple[str, ...]], bool]
 """Whether policy lets an attribute of these names be seen (``Admission.may`` with the target ``attribute``)."""
@@ -60,7 +60,7 @@ def names_of_attribute(value: str) -> tuple[str, ...]:
     if "*" in value:
         return (value.lower(),)
     try:
-        return Schema().names(value.encode())
+        return standard_schema().names(value.encode())
     except Spoken as spoken:
         if spoken.result == Code.UNDEFINED_TYPE and value.replace(".", "").isdigit():
             return (value,)  # an OID of the directory's own schema

@@ -11,11 +11,12 @@ from __future__ import annotations
 import re
 import stringprep
 import unicodedata
+from functools import cache
 from typing import NamedTuple
 
 from adapters.ldap.codes import Code
 from adapters.ldap.refusals import Spoken
-from adapters.ldap.schema import Schema
+from adapters.ldap.schema import Schema, standard_schema
 from bridge.adapter import Reason
 from bridge.wire import ber
 
@@ -107,6 +108,12 @@ class Names:
 
     def _kind(self, kind: str) -> str:
         return _canonical(kind, self._schema)
+
+
+@cache
+def standard_names() -> Names:
+    """By the standard types alone, shared by all who know no directory's."""
+    return Names(standard_schema())
 
 
 def parent(name: Name) -> Name:
@@ -263,7 +270,7 @@ def names_of_base(value: str) -> tuple[str, ...]:
     if value == "*":
         return (value,)
     try:
-        found = Names(Schema()).read(value.encode())
+        found = standard_names().read(value.encode())
     except Spoken as spoken:
         raise ValueError(f"a distinguished name such as ou=people,dc=example,dc=org; {spoken.text}") from None
     if not found.chain:

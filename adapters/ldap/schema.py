@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cache
 
 from adapters.ldap.codes import Code
 from adapters.ldap.refusals import Spoken
@@ -69,8 +70,9 @@ class Schema:
         self._below: dict[str, list[AttributeType]] = {}
         types = tuple(types)
         self._own = types
-        standard = {type_.oid: type_.names[0] for type_ in _standard()}
-        for type_ in (*_standard(), *(_led_by(type_, standard.get(type_.oid, "")) for type_ in types)):
+        standard = _standard()
+        leading = {type_.oid: type_.names[0] for type_ in standard}
+        for type_ in (*standard, *(_led_by(type_, leading.get(type_.oid, "")) for type_ in types)):
             for name in (type_.oid.lower(), *type_.names):
                 self._by_name[name] = type_
         for type_ in self._types():
@@ -146,6 +148,12 @@ class Schema:
 
     def _types(self) -> list[AttributeType]:
         return list({id(type_): type_ for type_ in self._by_name.values()}.values())
+
+
+@cache
+def standard_schema() -> Schema:
+    """The standard types alone, shared by all who know no directory's."""
+    return Schema()
 
 
 def sensitive(names: tuple[str, ...]) -> bool:

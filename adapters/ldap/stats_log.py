@@ -17,9 +17,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from adapters.ldap.names import Names
+from adapters.ldap.names import standard_names
 from adapters.ldap.refusals import Spoken
-from adapters.ldap.schema import Schema
 from bridge.adapter import LegacySession
 
 MAX_READ = 256 * 1024 * 1024
@@ -33,7 +32,6 @@ _PEER = re.compile(r" from IP=\[?([0-9a-fA-F.:]+?)\]?:(\d+) ")
 _BIND = re.compile(r' dn="(.*)" (method|mech)=')
 _TIME = re.compile(r"([0-9a-f]{8})\.[0-9a-f]{8} ")
 _START = "slapd starting"
-_NAMES = Names(Schema())
 
 
 def in_thread_open_sessions(path: str, user: str) -> list[LegacySession]:
@@ -86,6 +84,6 @@ def _bind(operation: re.Match[str], wanted: str, bound: set[int]) -> None:
 
 def _normal(name: str) -> str:
     try:
-        return _NAMES.read(name.encode()).text
+        return standard_names().read(name.encode()).text
     except Spoken:
         return name.lower()
