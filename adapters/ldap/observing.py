@@ -13,7 +13,7 @@ from typing import Any
 
 from adapters.ldap import codec
 from adapters.ldap.questions import LEVEL, Entry, logged_in
-from adapters.ldap.stats_log import in_thread_open_sessions
+from adapters.ldap.stats_log import PEER, end, in_thread_open_sessions
 from adapters.ldap.upstream import unavailable
 from bridge.adapter import Admission, LegacySession, SystemFacts
 
@@ -21,7 +21,7 @@ Deferring = Callable[..., Awaitable[Any]]
 
 CONNECTIONS = "cn=Connections,cn=Monitor"
 _READ = ("monitorConnectionPeerAddress", "monitorConnectionNumber", "monitorConnectionStartTime")
-_PEER = re.compile(r"IP=\[?([0-9a-fA-F.:]+?)\]?:(\d+)")
+_PEER = re.compile(PEER)
 
 
 async def observe(
@@ -52,9 +52,8 @@ async def _logged(admission: Admission, log: str, deferring: Deferring) -> list[
 def session(entry: Entry) -> LegacySession:
     """A client on a Unix socket (``PATH=…``) has no address."""
     peer = _PEER.fullmatch(entry.text("monitorConnectionPeerAddress"))
-    address, port = (peer[1], int(peer[2])) if peer else ("", 0)
     return LegacySession(
-        address, port, entry.number("monitorConnectionNumber"), _moment(entry.text("monitorConnectionStartTime"))
+        *end(peer), entry.number("monitorConnectionNumber"), _moment(entry.text("monitorConnectionStartTime"))
     )
 
 

@@ -28,7 +28,9 @@ MAX_OPEN = 100_000
 
 _CONNECTION = re.compile(r"conn=(\d+) fd=\d+ (ACCEPT|closed)(.*)")
 _OPERATION = re.compile(r"conn=(\d+) op=\d+ (\[.*\] )?BIND(.*)")
-_PEER = re.compile(r" from IP=\[?([0-9a-fA-F.:]+?)\]?:(\d+) ")
+PEER = r"IP=\[?([0-9a-fA-F.:]+?)\]?:(\d+)"
+"""How slapd writes a client's address and port; one on a Unix socket is ``PATH=…``."""
+_PEER = re.compile(f" from {PEER} ")
 _BIND = re.compile(r' dn="(.*)" (method|mech)=')
 _TIME = re.compile(r"([0-9a-f]{8})\.[0-9a-f]{8} ")
 _START = "slapd starting"
@@ -65,8 +67,12 @@ def open_sessions(lines: Iterable[str], user: str) -> list[LegacySession]:
 
 def _accepted(number: int, rest: str, line: str) -> LegacySession:
     peer, when = _PEER.match(rest), _TIME.match(line)
-    address, port = (peer[1], int(peer[2])) if peer else ("", 0)
-    return LegacySession(address, port, number, float(int(when[1], 16)) if when else 0.0)
+    return LegacySession(*end(peer), number, float(int(when[1], 16)) if when else 0.0)
+
+
+def end(peer: re.Match[str] | None) -> tuple[str, int]:
+    """Address and port of what ``PEER`` matched."""
+    return (peer[1], int(peer[2])) if peer else ("", 0)
 
 
 def _bind(operation: re.Match[str], wanted: str, bound: set[int]) -> None:
