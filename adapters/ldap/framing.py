@@ -111,7 +111,7 @@ class Framer:
         return out
 
     def _gather(self) -> None:
-        late = self._late[0] if len(self._late) == 1 else b"".join(self._late)
+        late = b"".join(self._late)  # the same object where there is one
         self._data = self._data[self._at :] + late if self._at < len(self._data) else late
         self._at, self._late, self._late_size = 0, [], 0
 

@@ -212,7 +212,7 @@ class Session:
     async def _flush(self) -> None:
         outgoing, self._outgoing = self._outgoing, []
         if outgoing:
-            await self._upstream.send(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+            await self._upstream.send(b"".join(outgoing))
 
     # -- towards the agent --------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from adapters.ldap.codes import Op
 from adapters.ldap.framing import LIMIT_UPSTREAM, Framer, Message
 from adapters.ldap.knowledge import Knowledge, Learning
 from adapters.ldap.options import Options
+from adapters.ldap.rootdse import entry_of
 from bridge.adapter import Address, Refused, SystemFacts
 from bridge.testing import FakeAdmission, FakeDoor, FakeTLS, MemoryStream, Voice, memory_pair, now
 
@@ -137,6 +138,4 @@ def search(base: bytes = PEOPLE, *attributes: bytes, scope: int = 2) -> bytes:
 
 
 def entry(name: bytes = ANNA, attributes: Iterable[tuple[bytes, Iterable[bytes]]] = ((b"cn", (b"Anna",)),)) -> bytes:
-    from adapters.ldap.rootdse import entry_of
-
     return entry_of(name, attributes)
