@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,7 +16,6 @@ from rig.place import Place
 from rig.receivers import Hooks, Post
 
 MakeBridge = Callable[..., Bridge]
-_NUMBERS = itertools.count()
 
 
 @pytest.fixture
@@ -50,7 +48,7 @@ def watched(make_bridge: MakeBridge, hooks: Hooks, post: Post, authority: Author
         },
         "rules": {"refused": {"count": 3, "within": "1m"}},
     }  # fmt: skip
-    bridge = make_bridge(f"watched-{next(_NUMBERS)}", only=("warehouse", "observed"), alerts=alerts, start=False)
+    bridge = make_bridge("watched", only=("warehouse", "observed"), alerts=alerts, start=False)
     bridge._environment |= {
         "SLACK_URL": f"{hooks.url}/slack-canary-path", "PD_KEY": "pd-key-canary", "DESK_SECRET": "desk-secret-canary",
         "MAIL_PASSWORD": Post.PASSWORD,
@@ -149,5 +147,5 @@ def test_a_channel_can_be_tried_and_a_failure_is_told_without_its_secret(
 )
 def test_mistakes_are_named(make_bridge: MakeBridge, change: dict[str, Any], expected: str) -> None:
     alerts = {key: value for key, value in change.items() if value is not None}
-    bridge = make_bridge(f"mistaken-{next(_NUMBERS)}", alerts=alerts, start=False)
+    bridge = make_bridge("mistaken", alerts=alerts, start=False)
     assert expected in bridge.cli("check", status=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +12,6 @@ from rig.bridge import Bridge
 from rig.mariadb import MariaDB, shop_document, shop_environment
 
 MakeBridge = Callable[..., Bridge]
-_NUMBERS = itertools.count()
 
 
 def row(bridge: Bridge, measure: str, agent: str = "reader-1") -> dict[str, Any]:
@@ -33,7 +31,7 @@ def limited(make_bridge: MakeBridge) -> Bridge:
         "rows": {"agents": ["reader-1"], "rows_per_day": 1000},
         "few": {"roles": ["writer"], "per": ["role"], "sessions": 1},
     }
-    bridge = make_bridge(f"limited-{next(_NUMBERS)}", quotas=quotas, start=False)
+    bridge = make_bridge("limited", quotas=quotas, start=False)
     bridge.document["systems"]["warehouse"]["price"] = {"session": 1, "operation": 0.25}
     bridge.write()
     bridge.start()

@@ -60,7 +60,7 @@ def rotating(make_bridge: MakeBridge, postgres: Server, place: Place, request: A
         admin.execute(f"alter role {role} set default_transaction_read_only = on".encode())
         admin.execute(f"alter role {role} set password_encryption = '{encryption}'".encode())
         admin.execute(f"grant select on invoices to {role}".encode())
-    bridge = make_bridge(f"turning-{number}", start=False)
+    bridge = make_bridge("turning", start=False)
     accounts = bridge.document["systems"]["warehouse"]["accounts"]
     accounts[role] = {"secret": "store:warehouse/turn"}
     bridge.document["grants"] = [

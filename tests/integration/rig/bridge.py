@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,8 +32,7 @@ class Bridge:
         self.place = place
         self.authority = authority
         self.name = name
-        self.folder = place.folder / f"bridge-{name}"
-        self.folder.mkdir(mode=0o700)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"bridge-{name}-", dir=place.folder))  # names may come again
         self.config = self.folder / "bridge.yaml"
         self.state = Path(document["bridge"].get("state") or self.folder / "state")
         self.ports: dict[str, int] = {}
