@@ -14,10 +14,8 @@ from bridge.adapter import (
     BearerToken,
     ClientCertificate,
     Credential,
-    Login,
     Reason,
     Refused,
-    Secret,
     SSHCertificate,
     Stream,
     SystemFacts,
@@ -257,8 +255,7 @@ class SystemDoor:
         try:
             if changing := core.changing.get(str(account.secret)):
                 await changing.run(_nothing)  # the password is being changed: with the old one the login would fail
-            secret = await core.vaults.read(account.secret)
-            passphrase = await core.vaults.read(account.passphrase) if account.passphrase else Secret(b"")
+            login = await account.login(core.vaults)
             core.tally.took("secret", core.clock.seconds() - opened)
         except SecretUnavailable as failure:
             self._core.warn(
@@ -270,7 +267,7 @@ class SystemDoor:
             raise session.refused(Reason.UPSTREAM_UNAVAILABLE, "secret-unavailable", str(failure)) from None
         if session.ending is not None:  # revoked while the secret was read
             raise session.ending
-        session.hand_login(Login(account.user, secret, passphrase))
+        session.hand_login(login)
         return session
 
     async def _refuse(self, attempt: Attempt, why: TurnedAway, *, proving: bool = False) -> Refused:

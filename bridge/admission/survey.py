@@ -131,15 +131,13 @@ async def survey(
     text, hint = TEXTS[Reason.LOG_UNAVAILABLE]
     try:
         await core.log.record(Event(ACCOUNT_CHECK, sections={"actor": actor, "legacy": legacy}, index=index))
-        if secret is None:
-            secret = await core.vaults.read(static.secret)
-        passphrase = await core.vaults.read(static.passphrase) if static.passphrase else Secret(b"")
+        login = await static.login(core.vaults, secret)
     except LogUnavailable as failure:
         raise Refused(Reason.LOG_UNAVAILABLE, text, detail=str(failure), hint=hint) from None
     except SecretUnavailable as failure:
         text, hint = TEXTS[Reason.UPSTREAM_UNAVAILABLE]
         raise Refused(Reason.UPSTREAM_UNAVAILABLE, text, detail=str(failure), hint=hint) from None
-    looking = Survey(core, system, account, Login(static.user, secret, passphrase), host)
+    looking = Survey(core, system, account, login, host)
     try:
         yield looking
     finally:

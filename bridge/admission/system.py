@@ -11,7 +11,7 @@ from twisted.internet.defer import DeferredLock
 
 from bridge.accounts.breaker import CircuitBreaker
 from bridge.accounts.vaults import SecretReference, Vaults
-from bridge.adapter import AdmissionRequest, Stream, SystemFacts, TLSSettings
+from bridge.adapter import AdmissionRequest, Login, Secret, Stream, SystemFacts, TLSSettings
 from bridge.admission.drills import Drills
 from bridge.admission.flood import FloodGuard
 from bridge.admission.live import LiveSessions
@@ -42,6 +42,12 @@ class StaticAccount:
     secret: SecretReference
     passphrase: SecretReference | None = None
     labels: frozenset[str] = frozenset()
+
+    async def login(self, vaults: Vaults, secret: Secret | None = None) -> Login:
+        """As the vaults have it now; ``secret`` stands in for what they have. Raises SecretUnavailable."""
+        if secret is None:
+            secret = await vaults.read(self.secret)
+        return Login(self.user, secret, await vaults.read(self.passphrase) if self.passphrase else Secret(b""))
 
 
 @dataclass(frozen=True, slots=True)
