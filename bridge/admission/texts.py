@@ -5,7 +5,7 @@ Texts for peers that have not proven themselves are the same whether an agent, a
 
 from __future__ import annotations
 
-from bridge.adapter import Reason
+from bridge.adapter import Reason, Refused
 
 TEXTS: dict[Reason, tuple[str, str]] = {
     Reason.PLAINTEXT: (
@@ -54,3 +54,8 @@ TEXTS: dict[Reason, tuple[str, str]] = {
     Reason.SESSION_IDLE: ("the session was idle too long", "connect again"),
     Reason.SHUTDOWN: ("the bridge is shutting down", "connect again"),
 }
+
+
+def cause(failure: Exception) -> str:
+    """What ops are told, who may know more than an agent: of a refusal its detail, if it has one."""
+    return failure.detail or failure.text if isinstance(failure, Refused) else str(failure)

@@ -15,10 +15,11 @@ from twisted.logger import Logger
 from bridge import __version__
 from bridge.accounts.breaker import CircuitBreaker
 from bridge.accounts.vaults import EnvironmentVault, FileVault, Vault, Vaults
-from bridge.adapter import Adapter, Address, BridgeError, Reason, Refused, Stream
+from bridge.adapter import Adapter, Address, BridgeError, Reason, Stream
 from bridge.admission.attendance import attend
 from bridge.admission.replay import ReplayGuard
 from bridge.admission.system import Core, System
+from bridge.admission.texts import cause
 from bridge.alerts import Channels, Outbox
 from bridge.config import Config, difference, load
 from bridge.daemon import conversion
@@ -347,10 +348,9 @@ class Bridge:
                 try:
                     await self.reconciler.reconcile(name, account, host)
                 except (BridgeError, LogUnavailable) as failure:
-                    cause = f"{failure.detail or failure}" if isinstance(failure, Refused) else str(failure)
                     where = self.systems[name].circuit(account, host)
                     self.log.warn("the sessions of {account} on {system} could not be compared: {cause}",
-                                  account=where, system=name, cause=cause)  # fmt: skip
+                                  account=where, system=name, cause=cause(failure))  # fmt: skip
 
     def _sum_up(self) -> Deferred[None]:
         """Never fails: without the overview, answers take longer and are the same."""

@@ -15,6 +15,7 @@ from bridge.admission.drills import Drill
 from bridge.admission.session import Session
 from bridge.admission.survey import granted_targets, survey
 from bridge.admission.system import System
+from bridge.admission.texts import cause
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor
 from bridge.daemon.bridge import Bridge
@@ -104,10 +105,8 @@ class LiveBridge:
         _check_host(self._bridge.systems[system], host)
         try:
             findings = self._wait(lambda: self._bridge.reconciler.reconcile(system, account, host))
-        except Refused as refused:
-            raise CommandFailed(f"{account}: {refused.detail or refused.text}", status=502) from None
         except (BridgeError, LogUnavailable) as failure:
-            raise CommandFailed(f"{account}: {failure}", status=502) from None
+            raise CommandFailed(f"{account}: {cause(failure)}", status=502) from None
         return [{"host": host, **one.row()} for one in findings]
 
     def trust(self, system: str, host: str) -> list[dict[str, str]]:
@@ -207,7 +206,7 @@ async def _checks(bridge: Bridge, system: str, account: str, host: str) -> list[
             targets = granted_targets(bridge.core.policy, system, account)
             return await bridge.adapter(system).examine(admission, found.facts_at(host), targets)
     except Refused as refused:
-        return [Check("problem", "the bridge cannot log in as this account", refused.detail or refused.text)]
+        return [Check("problem", "the bridge cannot log in as this account", cause(refused))]
 
 
 async def _discover(bridge: Bridge, name: str, account: str) -> list[dict[str, str]]:
@@ -218,7 +217,7 @@ async def _discover(bridge: Bridge, name: str, account: str) -> list[dict[str, s
         async with survey(bridge.core, system, account) as admission:
             return await adapter.discover(admission, system.facts)
     except Refused as refused:
-        raise CommandFailed(refused.detail or refused.text, status=502) from None
+        raise CommandFailed(cause(refused), status=502) from None
 
 
 async def _trust(bridge: Bridge, name: str, host: str) -> list[dict[str, str]]:

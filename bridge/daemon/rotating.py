@@ -18,6 +18,7 @@ from bridge.accounts.vaults import SecretUnavailable, Store
 from bridge.adapter import Adapter, BridgeError, Refused, Rotating, Secret
 from bridge.admission.survey import survey
 from bridge.admission.system import Core, System
+from bridge.admission.texts import cause
 from bridge.storage import StorageError, ThreadPool
 from bridge.translation import facts
 from bridge.translation.identifiers import Identifiers
@@ -88,10 +89,10 @@ class Rotator:
             recovered = await self._change(self._systems()[system], account, name)
             after = await self._revision(name)
         except (BridgeError, StorageError) as failure:
-            cause = f"{failure.detail or failure}" if isinstance(failure, Refused) else str(failure)
-            sections = {**shared, "detail": facts.detail_section(text=cause)}
+            text = cause(failure)
+            sections = {**shared, "detail": facts.detail_section(text=text)}
             core.log.keep(Event(SECRET_CHANGE, OUTCOME, FAILURE, sections=sections, index=index, request=request))
-            raise CannotRotate(f"{subject}: {cause}") from None
+            raise CannotRotate(f"{subject}: {text}") from None
         finally:
             lock.release()
             if not lock.locked:
