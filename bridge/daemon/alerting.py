@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Engine
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from bridge.admission.identifiers import new_id
@@ -16,6 +14,7 @@ from bridge.alerts.outbox import GIVEN_UP
 from bridge.alerts.routing import Routes
 from bridge.alerts.watching import trouble
 from bridge.identity.registry import Registry
+from bridge.rounds import Rounds
 from bridge.storage import StorageError, ThreadPool, reading
 from bridge.translation import facts
 from bridge.translation.reading import LoggedEvent
@@ -59,18 +58,17 @@ class Alerting:
         self._channels_of = channels
         self._watch = Watch(Rules())
         self._seq = 0
-        self._rounds = 0
+        self._count = 0
         self._failing = False
         self._waiting: list[Alert] = []
-        self._looping = LoopingCall(self._round)
-        self._looping.clock = reactor
+        self._rounds = Rounds(self._look_and_send, INTERVAL, reactor, self._failed)
 
     async def start(self, settings: Settings) -> None:
         """Goes on where the run before has stopped. Raises StorageError."""
         self._seq, history = await self._pool.run(self._outbox.in_thread_start, self._name, self._log_engine)
         self._watch.history = history
         self.take(settings)
-        self._looping.start(INTERVAL, now=False).addErrback(self._failed)
+        self._rounds.start()
 
     def take(self, settings: Settings) -> None:
         """The alerts of a (new) configuration."""
@@ -82,8 +80,7 @@ class Alerting:
 
     async def stop(self) -> None:
         """Call it when all sessions have ended: their last events are watched too; what is due then waits."""
-        if self._looping.running:
-            self._looping.stop()
+        self._rounds.stop()
         await self._look()
 
     def raise_alert(self, alert: Alert) -> None:
@@ -93,9 +90,6 @@ class Alerting:
     def log_failed(self, why: str) -> None:
         if self._watch.rules.log_trouble:
             self.raise_alert(trouble(why, self._now()))
-
-    def _round(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._look_and_send())
 
     async def _look_and_send(self) -> None:
         await self._look()
@@ -109,9 +103,9 @@ class Alerting:
         waiting, self._waiting = self._waiting, []
         try:
             taken = await self._pool.run(self.in_thread_look, waiting)
-            if self._rounds % FORGETTING == 0:
+            if self._count % FORGETTING == 0:
                 await self._pool.run(self._outbox.in_thread_forget, self._now())
-            self._rounds += 1
+            self._count += 1
             self._failing = False
         except StorageError as failure:
             self._waiting = waiting + self._waiting

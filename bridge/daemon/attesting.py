@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bridge.config import Log
 from bridge.https import Fetcher, FetchFailed, https_agent
+from bridge.rounds import Rounds
 from bridge.storage import PoolStopped, StorageError, ThreadPool
 from bridge.translation import attestations
 from bridge.translation.attestations import Due, HistoryLost
@@ -81,8 +81,7 @@ class Attesting:
         self._late = 0.0
         self._sinks: dict[str, Sink] = {}
         self._running: dict[str, Deferred[None]] = {}
-        self._looping = LoopingCall(self._look)
-        self._looping.clock = reactor
+        self._rounds = Rounds(self._look, TICK, reactor, self._ended_for_good)
 
     def prepare(self, config: Log) -> Prepared:
         """For ``take``. Raises OSError, ValueError where a file of certificates cannot be used."""
@@ -103,14 +102,11 @@ class Attesting:
         self._sinks = {sink.name: sink for sink in prepared.sinks}
 
     def start(self) -> None:
-        self._looping.start(TICK, now=False).addErrback(
-            lambda failure: self.log.failure("checkpoints are not shown to witnesses any more", failure=failure)
-        )
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Shows them the last checkpoint, for a few seconds."""
-        if self._looping.running:
-            self._looping.stop()
+        self._rounds.stop()
         for sink in self._sinks.values():
             sink.next = 0.0
         self._look()
@@ -183,6 +179,9 @@ class Attesting:
         self._running.pop(name, None)
         if result is not None:
             self.log.failure("showing a checkpoint failed", failure=result)
+
+    def _ended_for_good(self, failure: Failure) -> None:
+        self.log.failure("checkpoints are not shown to witnesses any more", failure=failure)
 
     async def _attest(self, sink: Sink) -> None:
         try:

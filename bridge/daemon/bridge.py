@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from bridge import __version__
@@ -50,6 +49,7 @@ from bridge.net.dialer import Dialer
 from bridge.net.listener import Accepted, Listener
 from bridge.net.tls import ServerTLS
 from bridge.policy import Ledger, Policy
+from bridge.rounds import Rounds
 from bridge.storage import StorageError, ThreadPool
 from bridge.translation import facts
 from bridge.translation.log import LogUnavailable
@@ -105,14 +105,11 @@ class Bridge:
         self._adapters: dict[str, Adapter] = {}
         self.listeners: dict[tuple[str, Address], Listener] = {}
         self.systems: dict[str, System] = {}
-        self._reviewing = LoopingCall(self._review)
-        self._reviewing.clock = reactor
-        self._reconciling = LoopingCall(self._reconcile_due)
-        self._reconciling.clock = reactor
+        self._reviewing = Rounds(self._review, REVIEW_INTERVAL, reactor, self._review_failed)
+        self._reconciling = Rounds(self._reconcile_due, RECONCILE_INTERVAL, reactor, self._reconcile_failed)
         self.reconciler = Reconciler(lambda: self.core, lambda: self.systems, self.adapter, reactor)
         self._overview_pool = ThreadPool("overview", 1, reactor)
-        self._summing_up = LoopingCall(self._sum_up)
-        self._summing_up.clock = reactor
+        self._summing_up = Rounds(self._sum_up, OVERVIEW_INTERVAL, reactor, self._sum_up_failed)
         self.rotator = Rotator(lambda: self.core, lambda: self.systems, self.adapter, storage.store, self._adapter_pool)
         self._retired: list[Listener] = []
         self._retired_adapters: list[Adapter] = []
@@ -137,8 +134,7 @@ class Bridge:
         self.core.withheld = lambda: self.copies.withheld
         keeping = conversion.retention(config)
         self._pruning = Pruning(self._recordings, self.translation, self._adapter_pool, keeping, storage.now)
-        self._prune = LoopingCall(self._prune_due)
-        self._prune.clock = reactor
+        self._prune = Rounds(self._prune_due, PRUNE_INTERVAL, reactor, self._prune_failed)
         self.metering = Metering(self.core.ledger, storage.usage, self._adapter_pool, reactor, storage.now)
 
     def _core(self, config: Config) -> Core:
@@ -196,12 +192,12 @@ class Bridge:
         for name in self.systems:
             self._start_adapter(name)
         self.listeners = self._opened(self.config)
-        self._reviewing.start(REVIEW_INTERVAL, now=False).addErrback(self._review_failed)
+        self._reviewing.start()
         self.attesting.start()
         self._heartbeat.start()
-        self._reconciling.start(RECONCILE_INTERVAL, now=False).addErrback(self._reconcile_failed)
-        self._summing_up.start(OVERVIEW_INTERVAL, now=False)
-        self._prune.start(PRUNE_INTERVAL).addErrback(self._prune_failed)
+        self._reconciling.start()
+        self._summing_up.start()
+        self._prune.start(now=True)
         self.ready = True
 
     async def stop(self) -> None:
@@ -216,9 +212,8 @@ class Bridge:
             listener.cancel_all()
         await self._drain(0.0)
         self._heartbeat.stop()
-        for looping in (self._reviewing, self._reconciling, self._summing_up, self._prune):
-            if looping.running:
-                looping.stop()
+        for rounds in (self._reviewing, self._reconciling, self._summing_up, self._prune):
+            rounds.stop()
         for adapter in (*self._adapters.values(), *self._retired_adapters):
             adapter.stop()
         self.issuers.stop()
@@ -361,6 +356,9 @@ class Bridge:
                 "the overview of the log was not brought up to date: {cause}", cause=failure.getErrorMessage()
             ),
         )
+
+    def _sum_up_failed(self, failure: Any) -> None:
+        self.log.failure("the overview of the log is not brought up to date any more", failure=failure)
 
     async def _prune_due(self) -> None:
         """What fails here is told and tried again at the next time."""

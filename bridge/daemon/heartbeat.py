@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from bridge.rounds import Rounds
 from bridge.translation.facts import detail_section, node_section
 from bridge.translation.log import LogUnavailable
 from bridge.translation.record import Event
@@ -77,15 +77,13 @@ class Heartbeat:
         self._wall, self._monotonic, self._offset = wall, monotonic, offset
         self._last = (wall(), monotonic())
         self._off = False
-        self._looping = LoopingCall(self.beat)
-        self._looping.clock = reactor
+        self._rounds = Rounds(self.beat, INTERVAL, reactor, self._failed)
 
     def start(self) -> None:
-        self._looping.start(INTERVAL).addErrback(lambda failure: self.log.failure("no heartbeats", failure=failure))
+        self._rounds.start(now=True)
 
     def stop(self) -> None:
-        if self._looping.running:
-            self._looping.stop()
+        self._rounds.stop()
 
     def beat(self) -> None:
         """Once a minute."""
@@ -114,3 +112,6 @@ class Heartbeat:
         self.log.critical("{text}", text=text)
         detail = detail_section(text=text, ms=by)
         self._post(Event(ALARM, outcome=FAILURE, reason=reason, sections={"node": node, "detail": detail}))
+
+    def _failed(self, failure: Any) -> None:
+        self.log.failure("no heartbeats", failure=failure)

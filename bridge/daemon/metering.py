@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from bridge.admission.usage import UsageStore
 from bridge.policy import Ledger
+from bridge.rounds import Rounds
 from bridge.storage import StorageError, ThreadPool
 
 INTERVAL = 1.0
@@ -29,29 +28,24 @@ class Metering:
         self._store = store
         self._pool = pool
         self._now = now
-        self._rounds = 0
+        self._count = 0
         self._failing = False
-        self._looping = LoopingCall(self._round)
-        self._looping.clock = clock
+        self._rounds = Rounds(self._forget_and_save, INTERVAL, clock, self._failed)
 
     async def start(self) -> None:
         """Takes up what an earlier run has counted. Raises StorageError."""
         self._ledger.restore(await self._pool.run(self._store.in_thread_load))
-        self._looping.start(INTERVAL, now=False).addErrback(self._failed)
+        self._rounds.start()
 
     async def stop(self) -> None:
         """Call it when the sessions have ended."""
-        if self._looping.running:
-            self._looping.stop()
+        self._rounds.stop()
         await self.save()
 
-    def _round(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._forget_and_save())
-
     async def _forget_and_save(self) -> None:
-        if self._rounds % FORGETTING == 0:
+        if self._count % FORGETTING == 0:
             await self._attempt(self._store.in_thread_forget, self._now())
-        self._rounds += 1
+        self._count += 1
         await self.save()
 
     async def save(self) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from bridge.rounds import Rounds
 from bridge.sinks.delivery import STOP_GRACE, Delivery
 from bridge.sinks.source import Source
 from bridge.storage import PoolFull, PoolStopped, StorageError, ThreadPool
@@ -27,8 +27,7 @@ class Sinks:
         self._pool = pool
         self._deliveries: dict[str, Delivery] = {}
         self._settings: dict[str, object] = {}
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = clock
+        self._looking = Rounds(self._look, LOOK_INTERVAL, clock, self._look_ended)
 
     def __iter__(self) -> Iterator[Delivery]:
         return iter(self._deliveries.values())
@@ -42,13 +41,12 @@ class Sinks:
             self._deliveries[name] = make(name)
             self._deliveries[name].start()
         self._settings = dict(wanted)
-        if self._deliveries and not self._looking.running:
-            self._looking.start(LOOK_INTERVAL).addErrback(self._look_ended)
+        if self._deliveries:
+            self._looking.start(now=True)
 
     async def stop(self) -> None:
         """Tries to send what the log has by now; then nothing more is sent."""
-        if self._looking.running:
-            self._looking.stop()
+        self._looking.stop()
         try:
             if self._deliveries:
                 await self._look()
@@ -62,10 +60,7 @@ class Sinks:
         OSError."""
         await self._deliveries[name].rewind(first)
 
-    def _look(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._ask())
-
-    async def _ask(self) -> None:
+    async def _look(self) -> None:
         positions = {one: one.taken for one in self._deliveries.values()}
         try:
             latest, following = await self._pool.run(self._source.in_thread_look, tuple(positions.values()))
