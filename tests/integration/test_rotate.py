@@ -55,6 +55,7 @@ def rotating(make_bridge: MakeBridge, postgres: Server, place: Place, request: A
     role, password = f"svc_turn{number}", place.new_secret(f"turn {number}")
     encryption = getattr(request, "param", "scram-sha-256")
     with postgres.admin() as admin:
+        admin.execute("set log_statement = 'none'")  # the canary searches the server's log
         admin.execute(f"set password_encryption = '{encryption}'".encode())
         admin.execute(f"create role {role} login password '{password}'".encode())
         admin.execute(f"alter role {role} set default_transaction_read_only = on".encode())
@@ -136,6 +137,7 @@ def test_a_change_that_a_crash_cut_off_is_settled_first(
     bridge.cli("secret", "set", "warehouse/turn.next", stdin=other)
     if was_set:
         with postgres.admin() as admin:
+            admin.execute("set log_statement = 'none'")
             admin.execute(f"alter role {role} password '{other}'".encode())
     answer = bridge.cli_json("account", "rotate", "warehouse", role)
     assert answer["recovered"] == ("next" if was_set else "current")
@@ -191,6 +193,7 @@ def test_mariadb_with_each_of_its_plugins(place: Place, authority: Authority, ma
     accounts = document["systems"]["shop"]["accounts"]
     passwords = {name: place.new_secret(name) for name in made}
     with mariadb.admin() as admin, admin.cursor() as cursor:
+        cursor.execute("set sql_log_off = on")  # of this connection
         for name, plugin in made.items():
             cursor.execute(
                 f"create user {name}@'127.0.0.1' identified via {plugin} using password('{passwords[name]}')"
