@@ -103,7 +103,10 @@ class Stream(Protocol):
         ...
 
     async def send_eof(self) -> None:
-        """Closes our sending side (half-close) once all is sent; reading goes on."""
+        """Closes our sending side (half-close) once all is sent; reading goes on.
+
+        Raises StreamClosed when the connection is gone.
+        """
         ...
 
     async def close(self) -> None:

@@ -381,6 +381,8 @@ class Connection:
         if not self._sent_eof:
             self._sent_eof = True
             await self._end_sending()
+            if self._unsendable:
+                raise StreamClosed(self._unsendable)
 
     async def _end_sending(self) -> None:
         """TLS close_notify (RFC 8446, 6.1), all that is queued, then FIN."""

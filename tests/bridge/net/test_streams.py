@@ -143,6 +143,19 @@ async def test_half_close_leaves_the_other_direction_open(make: Make) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_end_that_could_not_be_sent_is_no_half_close() -> None:
+    """The peer reset the connection, which we meet in ``send_eof``: what was sent before was not all taken."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        near = Connection(reactor, socket.create_connection(listening.getsockname()))
+        far = listening.accept()[0]
+    await near.send(b"question")
+    far.close()  # with bytes unread: RST
+    with pytest.raises(StreamClosed):
+        await near.send_eof()
+    near.abort()
+
+
+@pytest_twisted.ensureDeferred
 async def test_send_waits_for_a_slow_peer_and_loses_nothing(make: Make) -> None:
     """32 MiB are not taken before the peer reads; then all of it arrives."""
     near, far = await make()
