@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from bridge.adapter import BridgeError
 from bridge.storage import create_private, reading
-from bridge.translation.checkpoints import Signed
+from bridge.translation.checkpoints import Signed, first_signed
 from bridge.translation.proving import cosigned
 from bridge.translation.stored_tree import StoredTree
 
@@ -53,15 +53,8 @@ def in_thread_archive(engine: Engine, folder: Path) -> list[Path]:
 
 def _end(connection: Connection, start: int) -> Signed | None:
     """The last checkpoint within reach of a segment, else the next one."""
-    sql = "SELECT size, at, note FROM checkpoint WHERE size > ? AND size <= ? ORDER BY size DESC LIMIT 1"
-    found = connection.exec_driver_sql(sql, (start, start + EVENTS)).first()
-    found = (
-        found
-        or connection.exec_driver_sql(
-            "SELECT size, at, note FROM checkpoint WHERE size > ? ORDER BY size LIMIT 1", (start,)
-        ).first()
-    )
-    return Signed(*found) if found else None
+    within = first_signed(connection, "WHERE size > ? AND size <= ? ORDER BY size DESC", start, start + EVENTS)
+    return within or first_signed(connection, "WHERE size > ? ORDER BY size", start)
 
 
 def _segment(connection: Connection, start: int, signed: Signed) -> bytes:

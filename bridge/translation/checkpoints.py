@@ -45,7 +45,13 @@ class Signed:
 
 
 def last_signed(connection: Connection) -> Signed | None:
-    found = connection.exec_driver_sql("SELECT size, at, note FROM checkpoint ORDER BY size DESC LIMIT 1").first()
+    return first_signed(connection, "ORDER BY size DESC")
+
+
+def first_signed(connection: Connection, which: str, *parameters: int) -> Signed | None:
+    """The first that ``which`` (condition and order, in SQL) gives."""
+    sql = f"SELECT size, at, note FROM checkpoint {which} LIMIT 1"
+    found = connection.exec_driver_sql(sql, parameters).first()
     return Signed(*found) if found else None
 
 

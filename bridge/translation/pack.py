@@ -32,7 +32,7 @@ from typing import IO, Any
 from sqlalchemy import Connection, Engine
 
 from bridge.storage import reading
-from bridge.translation.checkpoints import Signed
+from bridge.translation.checkpoints import Signed, first_signed
 from bridge.translation.note import Signer, hash_line
 from bridge.translation.pack_summary import Summary
 from bridge.translation.proving import NotSignedYet, cosigned
@@ -85,12 +85,10 @@ def covering(connection: Connection, last: int) -> Signed:
 
     Raises NotSignedYet.
     """
-    sql = "SELECT size, at, note FROM checkpoint WHERE size >= ?"
-    witnessed = " AND size IN (SELECT size FROM attestation WHERE kind = 'cosignature')"
+    witnessed = "AND size IN (SELECT size FROM attestation WHERE kind = 'cosignature')"
     for more in (witnessed, ""):
-        found = connection.exec_driver_sql(f"{sql}{more} ORDER BY size LIMIT 1", (last,)).first()
-        if found is not None:
-            return Signed(*found)
+        if (signed := first_signed(connection, f"WHERE size >= ? {more} ORDER BY size", last)) is not None:
+            return signed
     raise NotSignedYet(f"event {last} is in no checkpoint yet; try again in ten seconds")
 
 

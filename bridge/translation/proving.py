@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine
 
 from bridge.adapter import BridgeError
 from bridge.storage import reading
-from bridge.translation.checkpoints import Signed
+from bridge.translation.checkpoints import Signed, first_signed, last_signed
 from bridge.translation.note import VerifierKey, hash_line
 from bridge.translation.stored_tree import ManyProofs, StoredTree
 
@@ -43,7 +43,7 @@ def root_in(connection: Connection) -> Root:
     """In the transaction of whoever needs it. Raises TreeDamaged."""
     tree = StoredTree(connection)
     size = tree.size()
-    signed = _newest(connection, 0)
+    signed = last_signed(connection)
     note = cosigned(connection, signed) if signed else ""
     return Root(size, tree.root(size), note, signed.size if signed else 0)
 
@@ -77,12 +77,10 @@ def _tlog_proof(tree: StoredTree, seq: int, size: int, note: str) -> str:
 
 
 def _newest(connection: Connection, least: int) -> Signed | None:
-    """Of the checkpoints with at least ``least`` events."""
-    sql = "SELECT size, at, note FROM checkpoint WHERE size >= ?"
-    witnessed = " AND size IN (SELECT size FROM attestation WHERE kind = 'cosignature' AND size >= ?)"
-    found = least and connection.exec_driver_sql(f"{sql}{witnessed} ORDER BY size DESC LIMIT 1", (least, least)).first()
-    found = found or connection.exec_driver_sql(f"{sql} ORDER BY size DESC LIMIT 1", (least,)).first()
-    return Signed(*found) if found else None
+    """Of the checkpoints with at least ``least`` events, those that a witness signed first."""
+    witnessed = "size IN (SELECT size FROM attestation WHERE kind = 'cosignature' AND size >= ?)"
+    signed = first_signed(connection, f"WHERE size >= ? AND {witnessed} ORDER BY size DESC", least, least)
+    return signed or first_signed(connection, "WHERE size >= ? ORDER BY size DESC", least)
 
 
 def cosigned(connection: Connection, signed: Signed) -> str:
