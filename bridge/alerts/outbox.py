@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from bridge.alerts.watching import DAY, HISTORY_DAYS, Alert, History
 from bridge.storage import reading, writing
+from bridge.translation.extent import last_seq
 
 WAITING, SENT, GIVEN_UP = "waiting", "sent", "given up"
 
@@ -56,7 +57,7 @@ class Outbox:
             seq = connection.exec_driver_sql(sql, (log,)).scalar_one_or_none()
             days = connection.exec_driver_sql("SELECT agent, day, operations FROM agent_day").all()
         with reading(log_engine) as connection:
-            latest = connection.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM event").scalar_one()
+            latest = last_seq(connection)
             start = latest if seq is None else min(seq, latest)
             sql = (
                 "SELECT agent, system, max(opened) FROM session WHERE opened_seq <= ? GROUP BY agent, system"

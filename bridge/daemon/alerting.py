@@ -17,6 +17,7 @@ from bridge.identity.registry import Registry
 from bridge.rounds import Rounds
 from bridge.storage import StorageError, ThreadPool, reading
 from bridge.translation import facts
+from bridge.translation.extent import last_seq
 from bridge.translation.reading import LoggedEvent
 from bridge.translation.record import Event, IndexKeys
 from bridge.translation.vocabulary import ALERT, FAILURE, SUCCESS
@@ -127,7 +128,7 @@ class Alerting:
             " OR outcome NOT IN ('success', '')) ORDER BY seq"
         )
         with reading(self._log_engine) as connection:
-            latest = connection.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM event").scalar_one()
+            latest = last_seq(connection)
             upto = min(latest, self._seq + BATCH)
             rows = connection.exec_driver_sql(sql, (self._seq, upto)).all()
         alerts = list(waiting)

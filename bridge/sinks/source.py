@@ -10,6 +10,7 @@ from bridge.adapter import BridgeError
 from bridge.sinks.cursor import Cursor
 from bridge.sinks.destination import Batch
 from bridge.storage import reading
+from bridge.translation.extent import last_seq
 from bridge.translation.formats import Line
 from bridge.translation.reading import LoggedEvent
 
@@ -30,19 +31,19 @@ class Source:
 
     def in_thread_latest(self) -> int:
         with reading(self._engine) as connection:
-            return int(connection.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM event").scalar_one())
+            return last_seq(connection)
 
     def in_thread_look(self, delivered: tuple[int, ...]) -> tuple[int, dict[int, int]]:
         """The latest sequence number, and for each of ``delivered`` when the event after it was made (Unix
         milliseconds), if there is one."""
         following = {}
         with reading(self._engine) as connection:
-            latest = connection.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM event").scalar_one()
+            latest = last_seq(connection)
             for seq in set(delivered):
                 at = connection.exec_driver_sql("SELECT ts FROM event WHERE seq = ?", (seq + 1,)).scalar()
                 if at is not None:
                     following[seq] = int(at)
-        return int(latest), following
+        return latest, following
 
     def in_thread_cursor(self, delivered: int) -> Cursor:
         """The cursor that says that all up to ``delivered`` was taken. Raises LogExchanged when that is not there."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
 
+from bridge.translation.note import hash_line
 from bridge.translation.proving import root_in
 from bridge.translation.stored_tree import TreeDamaged
 
@@ -45,7 +45,7 @@ def extent(connection: Connection) -> Extent:
         return Extent(size, damaged=str(failure))
     if found.size != size:
         return Extent(size, damaged=f"the tree has {found.size} of {size} events; run `idbridge log verify`")
-    return Extent(size, b64encode(found.root).decode(), found.checkpoint, found.checkpoint_size)
+    return Extent(size, hash_line(found.root), found.checkpoint, found.checkpoint_size)
 
 
 def last_seq(connection: Connection) -> int:

@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.storage import StorageError, reading, writing
 from bridge.translation.conditions import PERSON, REASON
+from bridge.translation.extent import last_seq
 
 BLOCK = 1024
 """Events of a block: few enough to read one in a millisecond, enough that its sum is much smaller than they are."""
@@ -98,7 +99,7 @@ class Overview:
                     _drop(connection)
                     _prepare(connection)
                 size, first = self._block, covered(connection) + 1
-                events = int(log.exec_driver_sql("SELECT coalesce(max(seq), 0) FROM event").scalar() or 0)
+                events = last_seq(log)
                 count = min((events - first + 1) // size, AT_ONCE)
                 if count <= 0:
                     return 0
