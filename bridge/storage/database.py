@@ -68,8 +68,10 @@ def reading(engine: Engine) -> Iterator[Connection]:
 @contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that holds the write lock from its start; durable when the block is left. Raises StorageError."""
-    with storage_errors(where(engine)), engine.execution_options(**{_BEGIN: "IMMEDIATE"}).begin() as connection:
-        yield connection
+    with storage_errors(where(engine)), engine.connect() as connection:
+        connection.execution_options(**{_BEGIN: "IMMEDIATE"})  # of an engine they would make a new engine each time
+        with connection.begin():
+            yield connection
 
 
 def where(engine: Engine) -> str:
