@@ -13,6 +13,7 @@ from rig.bridge import Bridge
 from rig.place import Place
 
 SHORTEST = 12  # bytes of a needle; shorter ones would be found by chance
+HEAD = 8  # bytes of a needle that decide whether it is looked at
 TABLES = (
     "pg/data",
     "mariadb/data",
@@ -59,21 +60,17 @@ def searched(folder: Path, leave_out: set[Path]) -> list[Path]:
 
 
 def findings(folder: Path, needles: dict[bytes, str], leave_out: set[Path]) -> list[str]:
-    """Files that hold a needle. Needles that begin alike (all tokens do) are looked for at once."""
+    """Files that hold a needle. There are thousands, so each file is read along once, by the first bytes of needles."""
     by_head: dict[bytes, list[bytes]] = {}
     for needle in needles:
-        by_head.setdefault(needle[:8], []).append(needle)
+        by_head.setdefault(needle[:HEAD], []).append(needle)
     found = []
     for path in searched(folder, leave_out):
         data = path.read_bytes()
-        for head, begun in by_head.items():
-            at = data.find(head)
-            while at >= 0:
-                hit = next((needle for needle in begun if data.startswith(needle, at)), None)
-                if hit is not None:
-                    found.append(f"{path.relative_to(folder)}: {needles[hit]}")
-                    break
-                at = data.find(head, at + 1)
+        for at in range(len(data) - HEAD + 1):
+            for needle in by_head.get(data[at : at + HEAD], ()):
+                if data.startswith(needle, at):
+                    found.append(f"{path.relative_to(folder)}: {needles[needle]}")
     return sorted(set(found))
 
 
