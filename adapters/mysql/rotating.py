@@ -14,7 +14,7 @@ from adapters.mysql import passwords
 from adapters.mysql.doctor import logged_in
 from adapters.mysql.questions import Questions, Unanswered
 from adapters.mysql.upstream import UpstreamLogins
-from bridge.adapter import Admission, BridgeError, Secret, SystemFacts
+from bridge.adapter import Admission, NotTaken, Secret, SystemFacts
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _PLUGIN = re.compile(r" IDENTIFIED (?:VIA|WITH) '?(\w+)")
@@ -26,7 +26,7 @@ NATIVE = "mysql_native_password"
 KEPT = {NATIVE: passwords.native_kept, "ed25519": passwords.ed25519_kept}
 
 
-class UnknownPlugin(BridgeError):
+class UnknownPlugin(NotTaken):
     """What the server keeps of a password of this plugin is not known here."""
 
 
@@ -35,11 +35,14 @@ async def rotate(
     *, clock: Callable[[], float] = time.monotonic,
 ) -> None:  # fmt: skip
     async with logged_in(admission, logins, system, clock) as (questions, _):
-        ((version,),) = await questions.ask("select version()")
-        if takes_alter_user(version):
-            await questions.ask(f"alter user user() identified by '{plain(new)}'")
-        else:
-            await questions.ask(f"set password = '{kept(new, await _plugin(questions))}'")
+        try:
+            ((version,),) = await questions.ask("select version()")
+            if takes_alter_user(version):
+                await questions.ask(f"alter user user() identified by '{plain(new)}'")
+            else:
+                await questions.ask(f"set password = '{kept(new, await _plugin(questions))}'")
+        except Unanswered as no:
+            raise NotTaken(str(no)) from None
 
 
 async def log_in(
@@ -56,10 +59,10 @@ def takes_alter_user(version: str) -> bool:
 
 
 def plain(password: Secret) -> str:
-    """Raises BridgeError for a password that would need quoting."""
+    """Raises NotTaken for a password that would need quoting."""
     text = password.reveal_text()
     if not _PLAIN.fullmatch(text):
-        raise BridgeError("the new password has characters that would need quoting")
+        raise NotTaken("the new password has characters that would need quoting")
     return text
 
 

@@ -10,10 +10,10 @@ import os
 import time
 from collections.abc import Callable
 
-from adapters.postgres.doctor import logged_in, own_database
+from adapters.postgres.doctor import Unanswered, logged_in, own_database
 from adapters.postgres.login import md5_kept
 from adapters.postgres.upstream import UpstreamLogins
-from bridge.adapter import Admission, Secret, SystemFacts
+from bridge.adapter import Admission, NotTaken, Secret, SystemFacts
 from bridge.wire import scram
 
 ITERATIONS = 4096  # PostgreSQL's own
@@ -29,7 +29,10 @@ async def rotate(
     async with logged_in(admission, logins, system, own_database(system), clock) as (questions, _):
         ((name, quoted, encryption),) = await questions.ask(_WHO)
         stored = verifier(new.reveal(), name.encode(), encryption)
-        await questions.ask(f"begin read write; alter role {quoted} password '{stored}'; commit")
+        try:
+            await questions.ask(f"begin read write; alter role {quoted} password '{stored}'; commit")
+        except Unanswered as no:
+            raise NotTaken(str(no)) from None
 
 
 async def log_in(

@@ -17,6 +17,7 @@ from bridge.adapter.adapter import (
     LegacySession,
     Naming,
     Observing,
+    Rekeying,
     Rotating,
     SystemFacts,
     Trusting,
@@ -24,7 +25,7 @@ from bridge.adapter.adapter import (
 from bridge.adapter.admission import Admission, AdmissionRequest, AgentFacts, Door, Login, Permit, Recording
 from bridge.adapter.credential import BearerToken, ClientCertificate, Credential, SSHCertificate, SSHPublicKey
 from bridge.adapter.deadline import Deadline
-from bridge.adapter.errors import BridgeError, PeerFault, StreamClosed, TimedOut
+from bridge.adapter.errors import BridgeError, NotTaken, PeerFault, StreamClosed, TimedOut
 from bridge.adapter.operation import Action, Operation, Outcome, Result, StatementLogging, Target
 from bridge.adapter.refusal import Reason, Refused
 from bridge.adapter.secret import Secret
@@ -49,6 +50,7 @@ __all__ = [
     "LegacySession",
     "Login",
     "Naming",
+    "NotTaken",
     "Observing",
     "Operation",
     "Outcome",
@@ -57,6 +59,7 @@ __all__ = [
     "Reason",
     "Recording",
     "Refused",
+    "Rekeying",
     "Result",
     "Rotating",
     "SSHCertificate",

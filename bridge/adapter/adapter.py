@@ -11,7 +11,7 @@ from bridge.adapter.secret import Secret
 from bridge.adapter.stream import TLSSettings
 
 if TYPE_CHECKING:
-    from bridge.adapter.admission import Admission, Door
+    from bridge.adapter.admission import Admission, Door, Login
     from bridge.adapter.stream import Stream
 
 AdapterOptions = Any
@@ -130,11 +130,32 @@ class Rotating(Protocol):
 
     async def rotate(self, admission: Admission, system: SystemFacts, new: Secret) -> None:
         """Logs in as the account and gives it the password ``new``, without letting it into the legacy system's log
-        where that can be helped. Raises Refused (the login), BridgeError (it was not taken, or nobody knows)."""
+        where that can be helped. Raises Refused (the login), NotTaken, any other BridgeError (nobody knows)."""
         ...
 
     async def log_in(self, admission: Admission, system: SystemFacts) -> None:
         """Logs in as the account and out again. Raises Refused."""
+        ...
+
+
+@runtime_checkable
+class Rekeying(Rotating, Protocol):
+    """One whose secrets may be private keys. ``rotate`` puts such a key beside the old one: both let in for a while."""
+
+    @staticmethod
+    def is_key(secret: Secret) -> bool:
+        """Else it is a password."""
+        ...
+
+    async def successor(self, login: Login) -> Secret:
+        """A new private key in place of the login's, under the same passphrase. Raises BridgeError."""
+        ...
+
+    async def withdraw(self, admission: Admission, system: SystemFacts, key: Secret) -> None:
+        """Logs in, and from then on ``key``, another one, does not let in; nothing is done where it did not before.
+
+        Raises Refused (the login), BridgeError.
+        """
         ...
 
 

@@ -5,6 +5,7 @@
     BridgeError
     ├── Refused        the client must hear why, in its own protocol   (bridge.adapter.refusal)
     ├── PeerFault      a peer broke the protocol: answer if the protocol can, then close
+    ├── NotTaken       a legacy system refused a change of its account's secret
     ├── StreamClosed   the peer went away (orderly or not)
     └── TimedOut       a wait reached its limit
 """
@@ -18,6 +19,10 @@ class BridgeError(Exception):
 
 class PeerFault(BridgeError):
     """A peer sent something its protocol forbids. The message names the rule, never the peer's bytes."""
+
+
+class NotTaken(BridgeError):
+    """The legacy system said that it does not take the new secret: the old one counts. The message has its words."""
 
 
 class StreamClosed(BridgeError):

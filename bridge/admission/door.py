@@ -253,8 +253,7 @@ class SystemDoor:
         if session.ending is not None:  # revoked while the record was being written
             raise session.ending
         try:
-            if changing := core.changing.get(str(account.secret)):
-                await changing.run(_nothing)  # the password is being changed: with the old one the login would fail
+            await core.turns.unchanged(str(account.secret))
             login = await account.login(core.vaults)
             core.tally.took("secret", core.clock.seconds() - opened)
         except SecretUnavailable as failure:
@@ -295,10 +294,6 @@ class SystemDoor:
         except LogUnavailable:
             return _without_reference(refused)
         return refused
-
-
-def _nothing() -> None:
-    """What is to be done when the lock is had."""
 
 
 def _check_possession(credential: VerifiedCredential, confirmed: str) -> None:

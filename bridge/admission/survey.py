@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 from bridge.accounts.vaults import SecretUnavailable
 from bridge.adapter import (
@@ -121,8 +121,19 @@ async def survey(
 ) -> AsyncIterator[Survey]:
     """Recorded before anything is dialled; connections are closed at the end. Raises Refused.
 
-    ``host``: of a fleet. ``secret``: to log in with, in place of what the account's vault has.
+    ``host``: of a fleet. ``secret``: to log in with, in place of what the account's vault has; without one the
+    account's secret is not changed meanwhile.
     """
+    reference = str(system.accounts[account].secret)
+    turn = core.turns.looking(reference) if secret is None else nullcontext()
+    async with turn, _surveyed(core, system, account, host, secret, purpose) as looking:
+        yield looking
+
+
+@asynccontextmanager
+async def _surveyed(
+    core: Core, system: System, account: str, host: str, secret: Secret | None, purpose: str
+) -> AsyncIterator[Survey]:
     static = system.accounts[account]
     index = IndexKeys(system=system.name, account=account)
     actor = facts.actor_section(kind="bridge", id=purpose)

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from twisted.internet.defer import DeferredLock
-
 from bridge.accounts.breaker import CircuitBreaker
 from bridge.accounts.vaults import SecretReference, Vaults
 from bridge.adapter import AdmissionRequest, Login, Secret, Stream, SystemFacts, TLSSettings
@@ -17,6 +15,7 @@ from bridge.admission.flood import FloodGuard
 from bridge.admission.live import LiveSessions
 from bridge.admission.replay import ReplayGuard
 from bridge.admission.tally import Tally
+from bridge.admission.turns import Turns
 from bridge.identity.agents import Directory
 from bridge.identity.deny_list import DenyList
 from bridge.identity.ssh import SSHIdentities
@@ -103,7 +102,6 @@ def host_of(request: AdmissionRequest) -> str:
 class Core:
     """What every door consults. A reload replaces ``policy`` and ``verifier``, a registry change ``directory``.
 
-    ``changing``: references of secrets that are being changed; who wants to log in with one waits for it.
     ``clock`` is the reactor (or a test's Clock), for timers; ``now`` is Unix time. ``warn`` tells ops.
     ``withheld`` gives why nobody may be admitted now, "" when nothing is against it.
     """
@@ -128,7 +126,7 @@ class Core:
     withheld: Callable[[], str] = lambda: ""
     ledger: Ledger = field(default_factory=Ledger)
     drills: Drills = field(default_factory=Drills)
-    changing: dict[str, DeferredLock] = field(default_factory=dict)
+    turns: Turns = field(default_factory=Turns)
     live: LiveSessions = field(default_factory=LiveSessions)
     tally: Tally = field(default_factory=Tally)
     flood: FloodGuard = field(default_factory=FloodGuard)

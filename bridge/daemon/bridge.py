@@ -195,10 +195,10 @@ class Bridge:
         self._reviewing.start()
         self.attesting.start()
         self._heartbeat.start()
-        self._reconciling.start()
         self._summing_up.start()
         self._prune.start(now=True)
         self.ready = True
+        self._reconciling.start(now=True)  # at once: a change of a secret that a crash cut off keeps agents out
 
     async def stop(self) -> None:
         """Stops accepting, waits ``drain`` for sessions to end, tells the rest, writes the end of everything."""
@@ -377,7 +377,7 @@ class Bridge:
             for account, one in system.accounts.items()
             if one.rotate and self.ready
         }
-        await self.rotator.rotate_due(every, self.core.now(), facts.actor_section(kind="bridge", id="schedule"))
+        await self.rotator.look(every, self.core.now(), facts.actor_section(kind="bridge", id="schedule"))
 
     def _reconcile_failed(self, failure: Any) -> None:
         self.log.failure("comparing sessions failed and is not tried any more", failure=failure)

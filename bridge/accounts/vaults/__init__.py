@@ -4,10 +4,11 @@ from bridge.accounts.vaults.environment import EnvironmentVault
 from bridge.accounts.vaults.files import FileVault
 from bridge.accounts.vaults.kv import KeyValueVault, KeyValueVaults, KVSettings, VaultLogin
 from bridge.accounts.vaults.reference import RemoteVault, SecretReference, SecretUnavailable, Vault
-from bridge.accounts.vaults.store import Store, StoreKeyRefused
+from bridge.accounts.vaults.store import MAX_NAME, Store, StoreKeyRefused
 from bridge.accounts.vaults.vaults import Vaults
 
 __all__ = [
+    "MAX_NAME",
     "EnvironmentVault",
     "FileVault",
     "KVSettings",

@@ -25,8 +25,9 @@ from bridge.storage import StorageError, create_private, reading, writing
 KEY_SIZE = 32
 NONCE_SIZE = 12  # SP 800-38D, 8.2.2: random, safe for 2**32 writes under one key
 MAX_SIZE = 64 * 1024
+MAX_NAME = 128
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}")
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._/-]{{0,{MAX_NAME - 1}}}")
 
 
 class StoreKeyRefused(BridgeError):
