@@ -70,10 +70,12 @@ def answer_to(request: int, number: int, code: int, text: str = "") -> bytes:
 
 def envelope(number: int, operation: bytes, controls: bytes = b"") -> bytes:
     """A whole message around an encoded operation and encoded controls."""
-    parts = [ber.encode_integer(number), operation]
-    if controls:
-        parts.append(ber.encode(CONTROLS, controls))
-    return ber.encode(ber.SEQUENCE, *parts)
+    return numbered(number, operation + ber.encode(CONTROLS, controls) if controls else operation)
+
+
+def numbered(number: int, rest: bytes) -> bytes:
+    """The message of this id; ``rest`` is its operation with its controls, encoded."""
+    return ber.encode(ber.SEQUENCE, ber.encode_integer(number), rest)
 
 
 def notice_of_disconnection(code: int, text: str) -> bytes:
@@ -87,6 +89,19 @@ def read_result(message: Message) -> LdapResult:
         return _read(message.data, message.body, message.stop)
     except ber.BerFault as fault:
         raise PeerFault(f"an answer: {fault}") from None
+
+
+def code_of(message: Message) -> int:
+    """The code alone; what follows it must be there, and is not looked into. Raises PeerFault."""
+    data, at, stop = message.data, message.body, message.stop
+    try:
+        start, at = ber.expect(data, at, stop, ber.ENUMERATED)
+        code = ber.integer(data, start, at)
+        for _ in range(2):
+            _, at = ber.expect(data, at, stop, ber.OCTET_STRING)
+    except ber.BerFault as fault:
+        raise PeerFault(f"an answer: {fault}") from None
+    return code
 
 
 def _read(data: bytes, at: int, stop: int) -> LdapResult:
@@ -133,13 +148,13 @@ def read_reference(message: Message) -> tuple[bytes, ...]:
         raise PeerFault(f"a search reference: {fault}") from None
 
 
-def fitting(request: int, message: Message) -> bytes:
+def fitting(request: int, message: Message) -> Message | bytes:
     """A final answer as the agent must see it: of the type that fits its request, result and controls kept.
 
-    Byte for byte the same when the type fits already.
+    The message itself when the type fits already.
     """
     if message.tag == ANSWER[request]:
-        return message.raw
+        return message
     found = read_result(message)
     return result(
         message.id,

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adapters.ldap import filters
-from adapters.ldap.answers import envelope
+from adapters.ldap.answers import envelope, numbered
 from adapters.ldap.codes import Code, Op
 from adapters.ldap.filters import Filter
-from adapters.ldap.framing import Framer, Message
+from adapters.ldap.framing import CONTROLS, Framer, Message
 from adapters.ldap.refusals import Spoken
 from bridge.adapter import PeerFault, Reason
 from bridge.wire import ber
@@ -316,12 +316,16 @@ def rebuilt(message: Message, operation: bytes | None = None, controls: bytes | 
     """The message with another operation or other controls; what is None stays byte for byte."""
     if operation is None and controls is None:
         return message.raw
-    data = message.data
     if controls is None:
-        controls = data[message.controls : message.end]
+        controls = message.data[message.controls : message.end]
+    return numbered(message.id, behind_id(message, operation, controls))
+
+
+def behind_id(message: Message, operation: bytes | None, controls: bytes) -> bytes:
+    """What follows the message's id: ``operation``, or its own where that is None, and the encoded ``controls``."""
     if operation is None:
-        operation = ber.encode(message.tag, data[message.body : message.stop])
-    return request(message.id, operation, controls)
+        operation = ber.encode(message.tag, message.data[message.body : message.stop])
+    return operation + ber.encode(CONTROLS, controls) if controls else operation
 
 
 def simple_bind(name: bytes, password: bytes) -> bytes:

@@ -21,6 +21,7 @@ from adapters.ldap.relaying import Expired, Interrupted, Left, Session
 from adapters.ldap.results import Results
 from adapters.ldap.sieve import Sight
 from adapters.ldap.stalls import Stalls
+from adapters.ldap.understanding import Served, Understanding
 from adapters.ldap.upstream import Directory, log_in, unavailable
 from bridge.adapter import (
     Action,
@@ -212,7 +213,10 @@ class Connection:
             special_names=options.special_names,
         )  # fmt: skip
         sight = Sight(admission, known, guard, secrets, self._served(_shown(admission, known)))
-        deciding = Deciding(admission, describing, guard, sight, results, _limits(options), stamp)
+        served = Served(frozenset(options.controls), frozenset(options.extensions))
+        understanding = Understanding(describing, guard, served)
+        limits = Limits(options.max_entries, options.max_seconds, options.max_outstanding)
+        deciding = Deciding(admission, understanding, sight, results, limits, stamp)
         who = f"u:{admission.agent.id}"
         return Session(
             self._client, directory.stream, admission, self._framer, deciding, results, who=who,
@@ -240,16 +244,6 @@ def _facts(directory: Directory) -> dict[str, str | int]:
     if directory.password.graces_left >= 0:
         facts["password_graces_left"] = directory.password.graces_left
     return facts
-
-
-def _limits(options: Options) -> Limits:
-    return Limits(
-        options.max_entries,
-        options.max_seconds,
-        options.max_outstanding,
-        frozenset(options.controls),
-        frozenset(options.extensions),
-    )
 
 
 def _shown(admission: Admission, known: Knowledge) -> Callable[[bytes], bool]:

@@ -25,6 +25,9 @@ MAX_ID = 2**31 - 1
 
 CONTROLS = 0xA0
 
+_SHORT_ID = b"\x02\x01"
+"""Ids below 128, the common case."""
+
 
 class Message(NamedTuple):
     """One message, as positions in ``data``: all of it is ``start`` to ``end``, the operation's content ``body`` to
@@ -69,6 +72,9 @@ class Framer:
         return self._data[self._at :] + b"".join(self._late)
 
     def add(self, data: bytes) -> None:
+        if self._at == len(self._data) and not self._late:
+            self._data, self._at = data, 0
+            return
         self._late.append(data)
         self._late_size += len(data)
 
@@ -143,10 +149,8 @@ def message(data: bytes, start: int, end: int) -> Message:
     """The message that fills ``start`` to ``end``. Raises PeerFault."""
     try:
         _, at, stop = ber.element(data, start, end)
-        if data[at : at + 2] == b"\x02\x01" and at + 3 < stop:  # ids below 128, the common case
+        if data.startswith(_SHORT_ID, at) and at + 3 < stop and data[at + 2] < 0x80:
             number, at = data[at + 2], at + 3
-            if number > 127:
-                number = -1
         else:
             first, at = ber.expect(data, at, stop, ber.INTEGER)
             number = ber.integer(data, first, at)

@@ -11,6 +11,8 @@ import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import quote
 
 from adapters.ldap import codec
@@ -62,6 +64,12 @@ ADMIN_ATTRIBUTES = frozenset(
 )
 """Changing one of these changes rights, schema or who may act as whom; so does a change of a secret of another."""
 
+MAX_LISTS, MAX_LISTED = 16, 512
+"""Lists of attributes that one session keeps, and the most characters of one."""
+
+MAX_SHARED = 256
+"""Characters of the name above an entry whose shape is kept."""
+
 _NO_FACTS: Target = {"base": "", "attribute": ""}
 
 _ADMIN_BRANCH = re.compile(r"(?:^|,)cn=(?:(?:config|schema|subschema|monitor|changelog)$|configuration(?:,dc=|$))")
@@ -82,6 +90,14 @@ class Asking:
     reads: tuple[tuple[str, ...], ...] | None = None
     name: Name | None = None
     renamed: Name | None = None
+
+
+class _Listed(NamedTuple):
+    """The attributes of a Search: ``reads`` of ``Asking``; their names for the log, as they are and for a URL."""
+
+    reads: tuple[tuple[str, ...], ...] | None
+    text: str
+    quoted: str
 
 
 class Describing:
@@ -107,6 +123,7 @@ class Describing:
         self._secrets = secrets
         self._open = open_names
         self._special = special_names
+        self._lists: dict[tuple[bytes, ...], _Listed] = {}
 
     def describe(self, request: codec.Request, controls: Iterable[Control] = ()) -> Asking:
         """Raises Spoken for a name, an attribute or an operation that cannot be judged, PeerFault for a control."""
@@ -133,7 +150,7 @@ class Describing:
     def _search(self, request: codec.Search, controls: tuple[Control, ...]) -> Asking:
         name = self._name(request.base)
         public = request.scope == 0 and (not request.base or name.text in self._open)
-        reads = self._reads(request.attributes)
+        listed = self._list(request.attributes)
         asked, refusal = self._asserted(request.filter, public)
         for key in _keys(controls):
             refusal = self._reach(key, asked) or refusal
@@ -143,19 +160,29 @@ class Describing:
             refusal = no or refusal
         base: Target = {} if public else {"base": name.target}
         scope = SCOPES[request.scope]
-        names = [readable(attribute) for attribute in request.attributes]
         hidden = {one for one in request.filter.attributes if sensitive(self._schema.names(one))}
         redacted = request.filter.text()
         full = self._logging is StatementLogging.FULL
         filter_text = request.filter.text(full=True, hidden=hidden) if full else redacted
-        listed = quote(",".join(names), safe=",;*+@")
-        text = f"ldap:///{_quoted(_shown(request.base))}?{listed}?{scope}?{filter_text}"
-        shape = f"search {_shape(name)} {scope} {redacted} {listed}"
+        text = f"ldap:///{_quoted(_shown(request.base))}?{listed.quoted}?{scope}?{filter_text}"
+        shape = f"search {_shape(name.chain)} {scope} {redacted} {listed.quoted}"
         details: dict[str, str | int] = {"scope": scope}
-        if names:
-            details["attributes"] = ",".join(names)[:MAX_TEXT]
+        if listed.text:
+            details["attributes"] = listed.text
         operation = self._operation("ldap.search", Action.READ, name, text, shape, base, details, controls)
-        return Asking(operation, _each(base, asked), refusal, reads, name)
+        return Asking(operation, _each(base, asked), refusal, listed.reads, name)
+
+    def _list(self, attributes: tuple[bytes, ...]) -> _Listed:
+        """Programs ask about many entries for the same attributes."""
+        known = self._lists.get(attributes)
+        if known is None:
+            names = ",".join(map(readable, attributes))
+            known = _Listed(self._reads(attributes), names[:MAX_TEXT], quote(names, safe=",;*+@"))
+            if len(known.text) <= MAX_LISTED:
+                if len(self._lists) >= MAX_LISTS:
+                    self._lists.clear()
+                self._lists[attributes] = known
+        return known
 
     def _reads(self, attributes: tuple[bytes, ...]) -> tuple[tuple[str, ...], ...] | None:
         if not attributes:
@@ -203,7 +230,7 @@ class Describing:
             Action.READ,
             name,
             text,
-            f"compare {_shape(name)} {attribute}",
+            f"compare {_shape(name.chain)} {attribute}",
             base,
             {"attributes": attribute},
             controls,
@@ -250,8 +277,9 @@ class Describing:
         ]
         if request.new_superior is not None:
             lines.append(f"newsuperior: {_shown(request.new_superior)}")
-        types = [*_types(renamed), *(_types(name) if request.delete_old else [])]
-        asking = self._write("ldap.modify_dn", request.name, name, types, lines, controls, new=renamed)
+        types = [*_types(renamed.chain), *(_types(name.chain) if request.delete_old else [])]
+        attributes = [one.encode() for one in types]
+        asking = self._write("ldap.modify_dn", request.name, name, attributes, lines, controls, new=renamed)
         more: list[Target] = [{"base": renamed.target}]
         if request.new_superior is not None:
             more.append({"base": above.target})
@@ -286,7 +314,7 @@ class Describing:
         if new is not None:
             details["new_name"] = new.text[:MAX_TEXT]
         text = "\n".join([f"dn: {_shown(shown)}", *lines])
-        shape = f"{verb} {_shape(name)} {details.get('attributes', '')}"
+        shape = f"{verb} {_shape(name.chain)} {details.get('attributes', '')}"
         action = Action.ADMIN if admin else Action.WRITE
         operation = self._operation(verb, action, name, text, shape, base, details, controls)
         return Asking(operation, _each(base, asked), None, None, name, new)
@@ -312,7 +340,7 @@ class Describing:
         name = self._name(request.identity.removeprefix(b"dn:"))
         base: Target = {"base": name.target}
         text = f"password modify {_shown(request.identity)}"
-        shape = f"password modify {_shape(name)}"
+        shape = f"password modify {_shape(name.chain)}"
         operation = self._operation(
             "ldap.extended.password_modify", Action.ADMIN, name, text, shape, base, {}, controls
         )
@@ -376,16 +404,29 @@ def _assertions(controls: tuple[Control, ...]) -> list[codec.Filter]:
     return found
 
 
-def _types(name: Name) -> list[bytes]:
-    """Attribute types of the name's own part."""
-    own = name.text[: len(name.text) - len(name.chain[1]) - 1] if len(name.chain) > 1 else name.text
+def _types(chain: tuple[str, ...]) -> list[str]:
+    """Attribute types of the first part of a name's chain."""
+    if not chain:
+        return []
+    own = chain[0][: len(chain[0]) - len(chain[1]) - 1] if len(chain) > 1 else chain[0]
     parts = re.split(r"(?<!\\)(?:\\\\)*\+", own) if "+" in own else (own,)
-    return [part.partition("=")[0].encode() for part in parts if part]
+    return [part.partition("=")[0] for part in parts if part]
 
 
-def _shape(name: Name) -> str:
+def _shape(chain: tuple[str, ...]) -> str:
     """The types of a name without values, so that equal requests on different entries group."""
-    return ",".join("+".join(kind.decode() for kind in _types(Name(name.chain[at:]))) for at in range(len(name.chain)))
+    if not chain:
+        return ""
+    own = "+".join(_types(chain))
+    if len(chain) == 1:
+        return own
+    return f"{own},{(_shape_above if len(chain[1]) <= MAX_SHARED else _shape)(chain[1:])}"
+
+
+@lru_cache(maxsize=256)
+def _shape_above(chain: tuple[str, ...]) -> str:
+    """Entries share what is above them."""
+    return _shape(chain)
 
 
 def _shown(dn: bytes) -> str:

@@ -207,15 +207,14 @@ class Results:
         return passed
 
     def _final(self, message: Message, asked: Asked) -> Message | bytes:
-        code = answers.read_result(message).code
+        code = answers.code_of(message)
         del self.outstanding[message.id]
         self._told(asked.permit, asked.outcome(Result.SUCCESS if code in GOOD else Result.FAILURE, str(code)))
         if asked.paged:
             self._page(message, asked)
         if code == Code.REFERRAL:
             return self._referrals.result(asked.tag, message)
-        said = answers.fitting(asked.tag, message)
-        return message if said == message.raw else said
+        return answers.fitting(asked.tag, message)
 
     def _page(self, message: Message, asked: Asked) -> None:
         for control in controls.read(message):

@@ -38,19 +38,24 @@ class Sight:
 class Sieve:
     """One search's. ``sift`` gives the message itself when all of it may pass, other bytes, or None for nothing.
 
-    ``idle``: every entry passes as it is, unless it mentions secrets; ``clean``: it cannot. An attribute with secrets
+    ``narrowing``: the facts by which grants narrowed when it was made (``Admission.narrowing``). ``idle``: every entry
+    passes as it is, unless it mentions secrets; ``clean``: it cannot. An attribute with secrets
     that was asked for by name comes back under that name, whatever it is (389-ds), so that each entry is read then.
     """
 
-    __slots__ = ("_base", "_by_attribute", "_by_name", "_root", "_search", "_sight", "_visible", "clean", "idle")
+    __slots__ = (
+        "_base", "_by_attribute", "_by_name", "_root", "_search", "_sight", "_visible", "clean", "idle", "narrowing",
+    )  # fmt: skip
 
-    def __init__(self, sight: Sight, search: codec.Search, base: Name, *, public: bool) -> None:
-        narrowing = frozenset() if public else sight.admission.narrowing
+    def __init__(
+        self, sight: Sight, search: codec.Search, base: Name, narrowing: frozenset[str], *, public: bool
+    ) -> None:
+        self.narrowing = narrowing
         self._sight = sight
         self._search = search
         self._root = not search.base and search.scope == 0
-        self._by_name = "base" in narrowing
-        self._by_attribute = "attribute" in narrowing
+        self._by_name = not public and "base" in narrowing
+        self._by_attribute = not public and "attribute" in narrowing
         self._base: Target = {"base": base.target}
         self._visible = self._view(self._base, sight.secrets)
         listed = not search.attributes or any(map(is_list, search.attributes))

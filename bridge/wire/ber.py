@@ -76,11 +76,14 @@ def header(tag: int, size: int) -> bytes:
 def encode(tag: int, *parts: bytes) -> bytes:
     """One element whose value is the parts behind each other."""
     value = parts[0] if len(parts) == 1 else b"".join(parts)
-    return header(tag, len(value)) + value
+    size = len(value)
+    return (bytes((tag, size)) if size < 0x80 else header(tag, size)) + value
 
 
 def encode_integer(value: int, tag: int = INTEGER) -> bytes:
     """Two's complement of the least length."""
+    if 0 <= value < 0x80:
+        return bytes((tag, 1, value))
     octets = (value if value >= 0 else ~value).bit_length() // 8 + 1
     return encode(tag, value.to_bytes(octets, "big", signed=True))
 

@@ -18,6 +18,7 @@ from bridge.wire import ber
 from tests.adapters.ldap.played import ANNA, PEOPLE, Play, entry, search
 
 CANCEL_OF_7 = ber.encode(ber.SEQUENCE, ber.encode_integer(7))
+PLACE = ("ou=people,dc=example,dc=org", "dc=example,dc=org", "dc=org")
 INVALID = Refused(Reason.CREDENTIAL_INVALID, "no", reference="ref_1")
 
 
@@ -549,6 +550,39 @@ def test_what_the_options_open_stays_shut_in_the_static_accounts_entry() -> None
     own, other = play.client.heard()
     assert own.raw == codec.request(2, entry(b"cn=svc,dc=example", attributes[:1]))
     assert other.raw == codec.request(2, entry(b"cn=other,dc=example", [attributes[0], attributes[2]]))
+
+
+def test_equal_requests_are_judged_anew_when_the_grants_change() -> None:
+    play = Play()
+    legacy = play.bind()
+    for number in (2, 3, 4):
+        play.client.says(number, search(PEOPLE, b"mail"))
+        assert [message.id for message in legacy.heard()] == [number]
+        legacy.says(number, entry())
+        legacy.sends(answers.answer_to(Op.SEARCH, number, 0))
+        heard = [message.tag for message in play.client.heard()]
+        assert heard == ([Op.DONE] if number == 4 else [Op.ENTRY, Op.DONE])
+        if number == 3:
+            play.admission.narrowing = frozenset({"base"})
+            play.admission.may = lambda action, target, strictly=False: target["base"] == PLACE  # type: ignore[method-assign]
+    play.admission.may = lambda action, target, strictly=False: False  # type: ignore[method-assign]
+    play.client.says(5, search(PEOPLE, b"mail"))
+    assert play.client.told() == (5, Op.DONE, Code.INSUFFICIENT_ACCESS)
+    legacy.voice.hears_nothing()
+
+
+def test_a_request_with_other_controls_is_another_request() -> None:
+    play = Play()
+    legacy = play.bind()
+    play.client.says(2, search())
+    legacy.sends(answers.answer_to(Op.SEARCH, 2, 0))
+    assert play.client.told() == (2, Op.DONE, 0)
+    play.client.says(3, search(), controls.encode("1.2.3.4.5", b"", critical=True))
+    assert play.client.told() == (3, Op.DONE, Code.CRITICAL_EXTENSION)
+    play.client.says(4, search(), controls.encode(Oid.MANAGE_DSA_IT, critical=True))
+    plain, managed = legacy.heard()
+    assert oids(controls.read(plain)) == [Oid.SESSION_TRACKING]
+    assert oids(controls.read(managed)) == [Oid.MANAGE_DSA_IT, Oid.SESSION_TRACKING]
 
 
 @pytest.mark.parametrize("cut", [1, 7, 64, 1000, 10**6])

@@ -290,6 +290,14 @@ def test_a_renamed_entrys_every_type_is_asked() -> None:
     assert first_names(asking) == ["cn", "mail"]
 
 
+def test_a_rename_of_the_root_asks_for_the_new_name() -> None:
+    """No directory does it, but the request is well formed."""
+    asking = asked(oracle.modify_dn("", "cn=c", delete_old=True, superior="dc=x"))
+    assert asking.renamed is not None
+    assert asking.renamed.text == "cn=c,dc=x"
+    assert asking.operation.action is Action.ADMIN
+
+
 def test_extended_operations_are_served_by_a_list() -> None:
     assert serves(Oid.CANCEL)
     assert not serves("1.3.6.1.4.1.1466.101.119.1")
