@@ -289,6 +289,7 @@ def test_a_signature_of_something_else_is_refused(tmp_path: Path, wrong: str) ->
         ("ssh-ed25519-cert-v01@openssh.com", wire(ED25519)),
         ("rsa-sha2-512", wire(rsa.generate_private_key(65537, 1024))),
     ],
+    ids=["rsa with sha1", "dss", "another kind", "junk", "a certificate that is a key", "too short"],
 )
 def test_keys_that_are_not_taken(tmp_path: Path, algorithm: str, blob: bytes) -> None:
     talk = Conversation(tmp_path, Methods(key=True))

@@ -116,6 +116,7 @@ def test_comments_and_empty_lines() -> None:
     "line",
     ["web-1", "web-1 ssh-ed25519", "web-1 ssh-ed25519 %%%", f"web-1 ssh-rsa {public(HOST).split()[1]}",
      "@what web-1 x y", "web-1 1024 35 123456", "@revoked"],
+    ids=["no key", "no blob", "no base64", "another kind", "an unknown marker", "SSH 1", "a marker alone"],
 )  # fmt: skip
 def test_a_line_that_cannot_be_read_is_named(line: str) -> None:
     """A file that was cut short must not silently pin less."""
