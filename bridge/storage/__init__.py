@@ -23,6 +23,7 @@ from bridge.storage.errors import (
     storage_errors,
 )
 from bridge.storage.private_file import create_private, replace_private
+from bridge.storage.rows import driver_cursor, insert_rows
 from bridge.storage.schema import head, upgrade, version
 from bridge.storage.signing_key import KeyRefused, load_key, load_or_create_key
 from bridge.storage.threads import PoolFull, PoolStopped, ThreadPool
@@ -40,7 +41,9 @@ __all__ = [
     "StorageUnreachable",
     "ThreadPool",
     "create_private",
+    "driver_cursor",
     "head",
+    "insert_rows",
     "load_key",
     "load_or_create_key",
     "open_engine",

@@ -65,20 +65,22 @@ _KINDS: dict[int, tuple[type[StorageError], str]] = {
 _PRIMARY = 0xFF
 
 
-def explained(error: DBAPIError, where: str) -> StorageError:
-    """The StorageError for a driver error; ``where`` is the file it is about."""
-    code = getattr(error.orig, "sqlite_errorcode", 0)
-    name = getattr(error.orig, "sqlite_errorname", type(error.orig).__name__)
+def explained(error: BaseException | None, where: str) -> StorageError:
+    """The StorageError for a driver's error; ``where`` is the file it is about."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
     kind, words = _KINDS.get(code & _PRIMARY, (StorageError, "the database refused the request"))
     return kind(f"{where}: {words} ({name})")
 
 
 @contextmanager
 def storage_errors(where: str) -> Iterator[None]:
-    """Raises driver errors of the block as StorageError, constraints as they are."""
+    """Raises driver errors of the block as StorageError, SQLAlchemy's of constraints as they are."""
     try:
         yield
     except IntegrityError:
         raise
     except DBAPIError as error:
+        raise explained(error.orig, where) from error
+    except sqlite3.Error as error:  # of a ``driver_cursor``
         raise explained(error, where) from error

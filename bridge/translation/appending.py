@@ -7,21 +7,20 @@ the bridge, and for a moment a second process such as the command line. What bel
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine
 
-from bridge.storage import writing
+from bridge.storage import driver_cursor, insert_rows, writing
 from bridge.translation.identifiers import Identifiers, Timestamps
 from bridge.translation.record import Entry, Event, EventEntry, Mark, Row
 from bridge.translation.schema import SPAN
 from bridge.translation.stored_tree import extend
 from bridge.translation.vocabulary import INTENT, OUTCOME
 
-_INSERT = (
-    "INSERT INTO event (seq, body, ts, type, phase, outcome, session, agent, owner, system, account, action, labels)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+_LAST = "SELECT max(seq) FROM event"
+_COLUMNS = "seq, body, ts, type, phase, outcome, session, agent, owner, system, account, action, labels"
 _OPEN = (
     "INSERT INTO session (session, agent, owner, system, account, opened, opened_seq, outcome)"
     " VALUES (?, ?, ?, ?, ?, ?, ?, '') ON CONFLICT (session) DO NOTHING"
@@ -29,22 +28,20 @@ _OPEN = (
 _ESTABLISHED = "UPDATE session SET established_seq = ?, backend = ?, client_port = ? WHERE session = ?"
 _CLOSE = "UPDATE session SET closed = ?, closed_seq = ?, outcome = ? WHERE session = ? AND closed IS NULL"
 _INTENT = "INSERT INTO open_intent (request, seq) VALUES (?, ?)"
-_SPAN = "INSERT INTO span (session, first, last) VALUES (?, ?, ?)"
 _OUTCOME = "DELETE FROM open_intent WHERE request = ?"
 
 
 def append(connection: Connection, log: str, entries: Sequence[Entry], timestamps: Timestamps) -> int:
     """Appends ``entries`` (at least one) and returns the sequence number of the first."""
-    last = connection.exec_driver_sql("SELECT max(seq) FROM event").scalar()
-    first = (last or 0) + 1
+    cursor = driver_cursor(connection)
+    first = (cursor.execute(_LAST).fetchone()[0] or 0) + 1
     rows = [entry.row(seq, log, timestamps) for seq, entry in enumerate(entries, first)]
-    connection.exec_driver_sql(_INSERT, rows)
+    insert_rows(cursor, "event", _COLUMNS, rows)
     extend(connection, first, [row[1] for row in rows])
-    if found := spans(rows):
-        connection.exec_driver_sql(_SPAN, found)
+    insert_rows(cursor, "span", "session, first, last", spans(rows))
     marks = [(seq, mark) for seq, entry in enumerate(entries, first) if (mark := entry.mark()) is not None]
     if marks:
-        _follow(connection, marks)
+        _follow(cursor, marks)
     return first
 
 
@@ -60,7 +57,7 @@ def spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
     return [(key[0], seq, last[key]) for key, seq in first.items() if key[0]]
 
 
-def _follow(connection: Connection, marks: list[tuple[int, Mark]]) -> None:
+def _follow(cursor: sqlite3.Cursor, marks: list[tuple[int, Mark]]) -> None:
     """Keeps the side tables. Kind by kind keeps the order that matters: nothing ends before it began."""
     run: dict[str, list[tuple[object, ...]]] = {_OPEN: [], _ESTABLISHED: [], _CLOSE: [], _INTENT: [], _OUTCOME: []}
     for seq, mark in marks:
@@ -76,7 +73,7 @@ def _follow(connection: Connection, marks: list[tuple[int, Mark]]) -> None:
             run[_CLOSE].append((mark.at, seq, mark.outcome, mark.key))
     for statement, parameters in run.items():
         if parameters:
-            connection.exec_driver_sql(statement, parameters)
+            cursor.executemany(statement, parameters)
 
 
 def in_thread_append(engine: Engine, log: str, events: Sequence[Event], identifiers: Identifiers | None = None) -> int:

@@ -11,20 +11,19 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from bridge.storage import StorageCorrupt
+from bridge.storage import StorageCorrupt, driver_cursor, insert_rows
 from bridge.translation.tree import EMPTY, Growing, below, consistency, inclusion, leaf_hash, node_hash, root
 
 STEP = 8
 """Levels between those that are kept: one inner hash for 256 below."""
 
-_LEAF = "INSERT INTO leaf (seq, hash) VALUES (?, ?)"
 _NODE = "INSERT INTO node (level, position, hash) VALUES (?, ?, ?)"
 
 
 def extend(connection: Connection, first: int, bodies: Sequence[str]) -> None:
     """Adds the events with sequence numbers from ``first`` on, in the transaction that inserts them."""
     leaves = [leaf_hash(body.encode()) for body in bodies]
-    connection.exec_driver_sql(_LEAF, list(enumerate(leaves, first)))
+    insert_rows(driver_cursor(connection), "leaf", "seq, hash", list(enumerate(leaves, first)))
     _complete(connection, STEP, first - 1, leaves)
 
 
