@@ -22,7 +22,7 @@ from measuring import resident
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests" / "integration"))
 
-from rig.bridge import Bridge
+from rig.bridge import Bridge, processor_time
 from rig.certificates import Authority
 from rig.place import Place, free_port
 from rig.sshd import Account, Sshd, run
@@ -144,9 +144,9 @@ class Fleet:
         """MB for each second of processor time of the bridge of that way: other load of the machine counts less."""
         process = self._peer if lane.name == PEER else self.bridge.process
         pid = process.pid if process else 0
-        before = _processor_time(pid)
+        before = processor_time(pid)
         transfer(lane)
-        return self.bulk / 1e6 / (_processor_time(pid) - before)
+        return self.bulk / 1e6 / (processor_time(pid) - before)
 
     def _rate(self, lane: Lane, took: float, got: int) -> float:
         if got != self.bulk:
@@ -208,11 +208,6 @@ async def _holding(lane: Lane, counts: tuple[int, ...], measure: Callable[[], Me
         connection.close()
         await connection.wait_closed()
     return found
-
-
-def _processor_time(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _threads(pid: int) -> int:

@@ -325,7 +325,7 @@ def test_a_client_that_vanishes_leaves_no_query_behind(bridge: Bridge, postgres:
     talk.log_in(reader, bridge.authority.ca)
     assert talk.key is not None
     talk.say("Q", b"select pg_sleep(30)\0")
-    time.sleep(0.3)
+    postgres.wait_sleeping(talk.key[0])
     talk.socket.close()
     postgres.wait_gone(talk.key[0], 3)
 

@@ -61,12 +61,7 @@ def works(postgres: Server, user: str, password: str) -> bool:
     return True
 
 
-@pytest.fixture
-def rotating(make_bridge: MakeBridge, postgres: Server, place: Place, request: Any) -> tuple[Bridge, str, str]:
-    """A bridge whose only account is a new role of PostgreSQL; the role, and its password."""
-    number = next(_NUMBERS)
-    role, password = f"svc_turn{number}", place.new_secret(f"turn {number}")
-    encryption = getattr(request, "param", "scram-sha-256")
+def create_role(postgres: Server, role: str, password: str, encryption: str) -> None:
     with postgres.admin() as admin:
         admin.execute("set log_statement = 'none'")  # the canary searches the server's log
         admin.execute(f"set password_encryption = '{encryption}'".encode())
@@ -74,6 +69,15 @@ def rotating(make_bridge: MakeBridge, postgres: Server, place: Place, request: A
         admin.execute(f"alter role {role} set default_transaction_read_only = on".encode())
         admin.execute(f"alter role {role} set password_encryption = '{encryption}'".encode())
         admin.execute(f"grant select on invoices to {role}".encode())
+
+
+@pytest.fixture
+def rotating(make_bridge: MakeBridge, postgres: Server, place: Place, request: Any) -> tuple[Bridge, str, str]:
+    """A bridge whose only account is a new role of PostgreSQL; the role, and its password."""
+    number = next(_NUMBERS)
+    role, password = f"svc_turn{number}", place.new_secret(f"turn {number}")
+    encryption = getattr(request, "param", "scram-sha-256")
+    create_role(postgres, role, password, encryption)
     bridge = make_bridge("turning", start=False)
     accounts = bridge.document["systems"]["warehouse"]["accounts"]
     accounts[role] = {"secret": "store:warehouse/turn"}
@@ -211,16 +215,21 @@ def test_what_cannot_be_changed_is_said(rotating: tuple[Bridge, str, str]) -> No
 
 
 def test_on_a_schedule(rotating: tuple[Bridge, str, str], postgres: Server) -> None:
-    bridge, role, old = rotating
-    bridge.document["systems"]["warehouse"]["accounts"][role]["rotate"] = "1h"
+    """Of two accounts the one whose password is old enough."""
+    bridge, young, kept = rotating
+    role, old = f"{young}_old", bridge.place.new_secret(f"{young} old")
+    create_role(postgres, role, old, "scram-sha-256")
+    bridge.cli("secret", "set", "warehouse/old", stdin=old)
+    with sqlite3.connect(bridge.state / "registry.db") as database:
+        database.execute("UPDATE stored_secret SET updated = updated - 3601 WHERE name = 'warehouse/old'")
+    database.close()
+    accounts = bridge.document["systems"]["warehouse"]["accounts"]
+    accounts[young]["rotate"] = "1h"
+    accounts[role] = {"secret": "store:warehouse/old", "rotate": "1h"}
     bridge.write()
     bridge.cli("reload")
-    time.sleep(6)
-    assert works(postgres, role, old)
-    with sqlite3.connect(bridge.state / "registry.db") as database:
-        database.execute("UPDATE stored_secret SET updated = updated - 3601 WHERE name = 'warehouse/turn'")
-    database.close()
-    Bridge.wait(lambda: not works(postgres, role, old), 15, "changed")
+    Bridge.wait(lambda: not works(postgres, role, old), 30, "changed")
+    assert works(postgres, young, kept)
     Bridge.wait(lambda: bridge.events(type="secret.change")[-1]["outcome"] == "success", 5, "recorded")
     assert bridge.events(type="secret.change")[-1]["actor"] == {"kind": "bridge", "id": "schedule"}
     read(bridge)

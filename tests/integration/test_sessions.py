@@ -25,11 +25,9 @@ class Sleeping:
         self.error: psycopg.Error | None = None
         self.ended = 0.0
         self._connection = connection
-        pid = connection.info.backend_pid
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        sql = "select 1 from pg_stat_activity where pid = %s and state = 'active' and wait_event = 'PgSleep'"
-        Bridge.wait(lambda: postgres.ask(sql, pid), 5, "sleeping")
+        postgres.wait_sleeping(connection.info.backend_pid)
 
     def _run(self) -> None:
         try:
@@ -79,7 +77,8 @@ def test_an_idle_session_is_cut_too(bridge: Bridge) -> None:
 
 def test_an_idle_limit(bridge: Bridge, reader: str) -> None:
     with bridge.connect(reader, "idle") as connection:
-        time.sleep(2.5)
+        session = bridge.session_of(connection)
+        bridge.session_events(session, closed=True)
         with pytest.raises(psycopg.OperationalError) as ended:
             connection.execute("select 1")
     assert ended.value.sqlstate == "57P05"
@@ -254,7 +253,7 @@ def test_c9_a_late_cancel_does_not_hit_the_next_query(bridge: Bridge, reader: st
             assert wire.kinds(talk.query("select pg_sleep(0.05)")) == "TDCZ"
 
 
-def test_c10_a_cancelled_query_has_one_ready_for_query(bridge: Bridge, reader: str) -> None:
+def test_c10_a_cancelled_query_has_one_ready_for_query(bridge: Bridge, postgres: Server, reader: str) -> None:
     """And a wrong key cancels nothing, and is answered no byte either."""
     with wire.Talk(bridge.ports["warehouse"]) as talk:
         talk.log_in(reader, bridge.authority.ca)
@@ -262,7 +261,7 @@ def test_c10_a_cancelled_query_has_one_ready_for_query(bridge: Bridge, reader: s
         pid, key = talk.key
         assert len(key) == 4
         talk.say("Q", b"select pg_sleep(30)\0")
-        time.sleep(0.3)
+        postgres.wait_sleeping(pid)
         assert cancel(bridge, pid, bytes(4)) == b""
         assert cancel(bridge, pid, key) == b""
         messages = talk.until("Z")

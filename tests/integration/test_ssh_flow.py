@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 from rig.bridge import Bridge
@@ -27,7 +26,7 @@ def test_a_reader_that_stands_still_costs_a_bounded_memory(operator: Client) -> 
     with operator.start("head -c 400M /dev/zero") as running:
         assert running.stdout is not None
         assert running.stdout.read(1) == b"\0"
-        time.sleep(2)
+        operator.bridge.wait_calm()
         assert memory(operator.bridge) - before < MOST_MEMORY
         assert sum(map(len, iter(lambda: running.stdout.read(1 << 20), b""))) == 400 * 1024 * 1024 - 1
         assert running.wait(TIMEOUT) == 0
@@ -49,13 +48,10 @@ def test_an_interrupt_gets_through_while_output_is_stuck(operator: Client, accou
     assert running.stdin is not None
     assert running.stdout is not None
     running.stdout.read(1000)
-    time.sleep(1)
+    operator.bridge.wait_calm()
     running.stdin.write(b"\x03")
     running.stdin.flush()
-    until = time.monotonic() + 3
-    while not caught.exists() and time.monotonic() < until:
-        time.sleep(0.02)
-    assert caught.exists()
+    operator.bridge.wait(caught.exists, 3, "caught")
     caught.unlink()
     running.communicate(timeout=TIMEOUT)
     assert running.returncode == 3

@@ -123,7 +123,7 @@ def test_a_flood_of_channels(transport: paramiko.Transport) -> None:
     """Those beyond the limit are declined; the connection goes on."""
     for number in range(5000):
         transport._send_message(message(cMSG_CHANNEL_OPEN, b"session", 1000 + number, 2**21, 32768))
-    time.sleep(1)
+    transport.global_request("after-all-of-them@example.org", wait=True)
     assert transport.is_active()
 
 

@@ -49,7 +49,7 @@ def test_a_recording_is_readable_after_a_crash(
         assert running.stdout is not None
         assert b"before-the-crash" in running.stdout.readline()
         session = client.session()
-        time.sleep(1.5)
+        bridge.wait(lambda: "before-the-crash" in bridge.cli("log", "show", session, "--transcript"), 20, "written")
         bridge.kill()
         running.communicate(timeout=TIMEOUT)
         bridge.start()
@@ -90,7 +90,7 @@ def test_a_client_that_does_not_read_costs_no_memory(operator: Client, gate: Bri
     operator.ssh("true")
     before = resident(gate)
     running = operator.start("head -c 300000000 /dev/zero")
-    time.sleep(3)
+    gate.wait_calm()
     assert resident(gate) - before < 16_000_000
     assert running.stdout is not None
     got = 0
@@ -106,7 +106,7 @@ def test_interrupting_a_command_whose_output_nobody_reads(operator: Client, tmp_
     mark = f"mark-{tmp_path.name}"
     running = operator.start(f"bash -c 'exec -a {mark} cat /dev/zero'", options=("-tt",))
     operator.bridge.wait(lambda: _runs(mark), 10, "started")
-    time.sleep(1)
+    operator.bridge.wait_calm()
     assert running.stdin is not None
     begun = time.monotonic()
     running.stdin.write(b"\x03")

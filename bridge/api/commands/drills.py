@@ -63,20 +63,21 @@ def stop(services: Services, actor: Actor) -> dict[str, Any]:
 
 
 def report(services: Services, actor: Actor) -> list[dict[str, Any]]:
-    """Of the last drill, a line an agent; see ``verdict``."""
-    drills = services.reader.in_thread_find(Filters(type=DRILL), 100)
-    begun = next((one.fields for one in drills if "life" in one.fields["detail"]), None)
-    if begun is None:
+    """Of the last drill, as long as it went on, a line an agent; see ``verdict``."""
+    drills = services.reader.in_thread_find(Filters(type=DRILL), 100)  # the newest first
+    at = next((at for at, one in enumerate(drills) if "life" in one.fields["detail"]), None)
+    if at is None:
         raise CommandFailed("there was no drill", status=404)
+    begun = drills[at].fields
     since = parts.at(begun)
-    until = int(begun["detail"]["until"]) * 1000
+    until = parts.at(drills[at - 1].fields) if at else int(begun["detail"]["until"]) * 1000
     seen = _seen(services, since, until)
     services.read(actor, "drill.report", Filters(since=since, until=until), sum(map(len, seen.values())))
     return [_line(agent, seen[agent]) for agent in begun["detail"]["agents"]]
 
 
 Seen = list[tuple[str, str, str]]
-"""In order: ``open`` with the token's id, ``expired`` or ``refused``; the time; the token."""
+"""In order: ``open``, ``expired`` or ``refused``; the time; what tells the token."""
 
 
 def _seen(services: Services, since: int, until: int) -> defaultdict[str, Seen]:
@@ -87,13 +88,15 @@ def _seen(services: Services, since: int, until: int) -> defaultdict[str, Seen]:
         found += services.reader.in_thread_find(wanted, MOST_EVENTS, oldest_first=True)
     for event in sorted(found, key=lambda one: one.seq):
         body = event.fields
-        agent = body.get("agent", {}).get("id", "")
         if body["type"] == SESSION_OPEN:
-            credential = body.get("credential", {})
-            seen[agent].append(("open", body["ts"], credential.get("digest", "") or credential.get("jti", "")))
+            what = "open"
         elif body["reason"] in (Reason.SESSION_EXPIRED.value, Reason.CREDENTIAL_EXPIRED.value):
             what = "expired" if body["type"] == SESSION_CLOSE else "refused"
-            seen[agent].append((what, body["ts"], ""))
+        else:
+            continue
+        credential = body.get("credential", {})
+        token = credential.get("digest", "") or credential.get("jti", "")
+        seen[body.get("agent", {}).get("id", "")].append((what, body["ts"], token))
     return seen
 
 
@@ -110,13 +113,23 @@ def _line(agent: str, seen: Seen) -> dict[str, Any]:
 
 
 def verdict(seen: Seen) -> str:
-    """``refreshed``: came back with another token after one had ended, or always brought a new one. ``failed``: did not
-    come back. ``not challenged``: no token of it ended meanwhile. ``not seen``: it was not there."""
-    opened = [at for at, (what, _, _) in enumerate(seen) if what == "open"]
-    ended = [at for at, (what, _, _) in enumerate(seen) if what != "open"]
+    """``refreshed``: it brought another token than one that it had before, and then was refused no more. ``failed``: it
+    did not. ``not challenged``: no token of it ended meanwhile. ``not seen``: it was not there.
+
+    The end of a session says nothing against an agent that has refreshed once: it may have no more to do, and it is
+    often written after the next session has begun. A token that opens a session after that had not ended.
+    """
     if not seen:
         return "not seen"
-    if ended and (not opened or opened[-1] < ended[-1]):
-        return "failed"
-    tokens = {token for what, _, token in seen if what == "open"}
-    return "refreshed" if ended or len(tokens) > 1 else "not challenged"
+    ended: set[str] = set()
+    refused = True
+    for what, _, token in seen:
+        if what == "open":
+            ended.discard(token)
+            refused = False
+        else:
+            ended.add(token)
+            refused = refused or what == "refused"
+    if not refused and len({token for _, _, token in seen}) > 1:
+        return "refreshed"
+    return "failed" if ended else "not challenged"

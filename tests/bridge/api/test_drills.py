@@ -14,13 +14,25 @@ from bridge.api.commands.drills import verdict
         ("a", "not challenged"),
         ("aa", "not challenged"),
         ("ab", "refreshed"),
-        ("a!", "failed"),
+        ("aA", "failed"),
+        ("aAa", "not challenged"),
+        ("A", "failed"),
+        ("Ab", "refreshed"),
+        ("aAb", "refreshed"),
+        ("abA", "refreshed"),
+        ("bA", "refreshed"),
+        ("aAbB", "refreshed"),
+        ("aAb!", "failed"),
+        ("aA!b", "refreshed"),
+        ("aA!!!", "failed"),
         ("!", "failed"),
-        ("a!b", "refreshed"),
-        ("a!b!", "failed"),
-        ("a!!!", "failed"),
     ],
 )
 def test_a_story_of_tokens_and_ends(story: str, expected: str) -> None:
-    """A letter is a session with that token, ``!`` the end of one."""
-    assert verdict([("expired", "t", "") if one == "!" else ("open", "t", one) for one in story]) == expected
+    """A small letter is a session with that token, a capital one the end of that, ``!`` a refusal of ``a``."""
+
+    def happened(one: str) -> tuple[str, str, str]:
+        what = "refused" if one == "!" else "expired" if one.isupper() else "open"
+        return what, "t", "a" if one == "!" else one.lower()
+
+    assert verdict([happened(one) for one in story]) == expected

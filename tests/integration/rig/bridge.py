@@ -21,6 +21,13 @@ from bridge.api.client import NotRunning, call_socket
 
 START = 30.0  # seconds until it must be ready
 STOP = 20.0
+CALM = 0.5  # seconds that count as calm when it needs less than a tenth of them
+
+
+def processor_time(pid: int) -> float:
+    """Seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class Bridge:
@@ -93,6 +100,19 @@ class Bridge:
         self.process.kill()
         self.process.wait()
         self.process = None
+
+    def wait_calm(self, seconds: float = 30.0) -> None:
+        """Until it moves nothing any more, because its peers take nothing."""
+
+        assert self.process is not None
+        pid = self.process.pid
+
+        def calm() -> bool:
+            before = processor_time(pid)
+            time.sleep(CALM)
+            return processor_time(pid) - before < CALM / 10
+
+        self.wait(calm, seconds, "calm")
 
     @property
     def daemon_log(self) -> Path:

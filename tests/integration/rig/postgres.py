@@ -116,6 +116,13 @@ class Server:
     def failures(self, account: str) -> int:
         return self.log.read_text().count(f'password authentication failed for user "{account}"')
 
+    def wait_sleeping(self, pid: int) -> None:
+        """Until this backend is in ``pg_sleep``."""
+        end = time.monotonic() + 5
+        while not self.ask("select 1 from pg_stat_activity where pid = %s and wait_event = 'PgSleep'", pid):
+            assert time.monotonic() < end, f"backend {pid} does not sleep"
+            time.sleep(0.05)
+
     def wait_gone(self, pid: int, seconds: float = 5.0) -> None:
         """Until no such backend is left."""
         end = time.monotonic() + seconds
