@@ -15,6 +15,7 @@ from adapters.mysql.carriers import new_nonce
 from adapters.mysql.codec import HandshakeResponse
 from adapters.mysql.greeting import Conversation, Opening, ahead, ask_token, greet
 from adapters.mysql.login import LoginFacts, Wanted, stamped
+from adapters.mysql.operations import ONE, STATEMENTS
 from adapters.mysql.options import Options as MySQLOptions
 from adapters.mysql.phases import LivePhases, Phases
 from adapters.mysql.probe import Probe, passed_through
@@ -53,7 +54,7 @@ class MySQLAdapter:
     name: ClassVar[str] = "mysql"
     default_port: ClassVar[int] = 3306
     Options: ClassVar[type[Any]] = MySQLOptions
-    targets: ClassVar[frozenset[str]] = frozenset({"database"})
+    targets: ClassVar[frozenset[str]] = frozenset({"database", STATEMENTS})
     operation_targets: ClassVar[frozenset[str]] = frozenset()
     encrypts: ClassVar[bool] = False
 
@@ -170,7 +171,7 @@ def _request(response: HandshakeResponse, options: MySQLOptions) -> AdmissionReq
     program = dict(response.attributes).get(b"program_name") or dict(response.attributes).get(b"_client_name", b"")
     return AdmissionRequest(
         None if user == DEFAULT_ACCOUNT else user,
-        {"database": database or options.default_database or ""},
+        {"database": database or options.default_database or "", STATEMENTS: ONE},
         program.decode("utf-8", "replace")[:MAX_NAME],
     )
 

@@ -160,7 +160,7 @@ class Commands:
         operations: list[Operation] = []
         database = self._database
         for statement in statements:
-            operation, why = await self._described(text, statement, database)
+            operation, why = await self._described(text, statement, database, several=len(statements) > 1)
             if not why and len(statements) > 1:
                 why = guard.among_others(statement)
             if why:
@@ -178,11 +178,13 @@ class Commands:
         plain = not statement.flags and not statement.name and not foreign(statement, self._database)
         return plain and self._describing.repeatable and (own_key or statement.verb != "sql.set")
 
-    async def _described(self, text: bytes, statement: Statement, database: str) -> tuple[Operation, str]:
+    async def _described(
+        self, text: bytes, statement: Statement, database: str, *, several: bool = False
+    ) -> tuple[Operation, str]:
         """The operation, and why it is refused whatever the grants say."""
         if USES in statement.flags:
             database = statement.name
-        operation = self._describing.of(text, statement, self._modes, database)
+        operation = self._describing.of(text, statement, self._modes, database, several=several)
         operation = self._narrowed(operation, foreign(statement, database))
         why = guard.objection(statement, is_read_only=self._read_only, local_files=self._local_files)
         if OPAQUE in statement.flags and not why:
@@ -200,7 +202,7 @@ class Commands:
     def _narrowed(self, operation: Operation, databases: Sequence[str]) -> Operation:
         """With the database that a grant does not cover as its target, if the statement names such a one."""
         for name in databases:
-            target = {"database": name}
+            target = {**operation.target, "database": name}
             if not self._admission.may(operation.action, target):
                 return replace(operation, target=target)
         return operation

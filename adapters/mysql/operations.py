@@ -14,6 +14,10 @@ MAX_PARAMETERS = 64
 
 MAX_VALUE = 1024
 
+STATEMENTS, ONE, SEVERAL = "statements", "one", "several"
+"""The fact by which a grant can keep to commands of one statement, and its values. A client of ours asks for ONE when
+it logs in, and an operation that says nothing is ONE."""
+
 OWN_DATABASES = frozenset({"information_schema"})
 """Shows each account what it may see; clients ask it unbidden."""
 
@@ -34,8 +38,9 @@ class Describing:
         """Statements of one shape make equal operations: not where the log keeps the literals."""
         return self._logging is not StatementLogging.FULL
 
-    def of(self, text: bytes, statement: Statement, modes: Modes, database: str) -> Operation:
-        """``text`` is the whole text, of which the statement is a part; ``database`` the current one."""
+    def of(self, text: bytes, statement: Statement, modes: Modes, database: str, *, several: bool = False) -> Operation:
+        """``text`` is the whole text, of which the statement is a part, one of ``several``; ``database`` the current
+        one."""
         part = text[statement.start : statement.end].strip() if statement.end else text
         redacted = redact(part, modes)
         details: dict[str, str | int] = {}
@@ -52,7 +57,7 @@ class Describing:
             kept,
             digest(redacted),
             None,
-            {"database": database},
+            {"database": database} | ({STATEMENTS: SEVERAL} if several else {}),
             details,
         )
 

@@ -457,7 +457,7 @@ class Session:
     # -- inside
 
     def _section(self, operation: Operation) -> str:
-        if operation.parameters is not None or operation.details or operation.target not in ({}, self.request.target):
+        if operation.parameters is not None or operation.details or self._aims_elsewhere(operation):
             return self._compose(operation)
         key = (operation.verb, operation.action, operation.objects, operation.text, operation.digest)
         section = self._composed.get(key)
@@ -468,8 +468,12 @@ class Session:
             self._composed[key] = section
         return section
 
+    def _aims_elsewhere(self, operation: Operation) -> bool:
+        """Whether its target says something that the session's opening record does not."""
+        return not operation.target.items() <= self.request.target.items()
+
     def _compose(self, operation: Operation) -> str:
-        target = records.plain_target(operation.target) if operation.target != self.request.target else None
+        target = records.plain_target(operation.target) if self._aims_elsewhere(operation) else None
         return facts.action_section(
             operation.verb,
             operation.action.value,

@@ -321,7 +321,7 @@ def test_a_read_only_grant_on_an_account_that_can_write(shop: Bridge, mariadb: M
     assert state() == before
 
 
-def test_several_statements_are_by_option_and_each_is_checked(shop: Bridge, manager: str, mariadb: MariaDB) -> None:
+def test_several_statements_are_by_option_and_by_grant(shop: Bridge, manager: str) -> None:
     flag = pymysql.constants.CLIENT.MULTI_STATEMENTS
     with connect(shop, manager, client_flag=flag) as connection, pytest.raises(pymysql.err.MySQLError):
         ask(connection, "select 1; select 2")
@@ -330,6 +330,18 @@ def test_several_statements_are_by_option_and_each_is_checked(shop: Bridge, mana
         assert cursor.fetchall() == ((1,),)
         assert cursor.nextset()
         assert cursor.fetchall() == ((2,),)
+    with connect(shop, shop.token("clerk-1"), "free", client_flag=flag) as connection:
+        with pytest.raises(pymysql.err.MySQLError) as refused:
+            ask(connection, "select 3; select 4")
+        assert refused.value.args[0] == 1142
+        assert ask(connection, "select 5") == [(5,)]
+    several = {"database": "app", "statements": "several"}
+
+    def is_logged() -> bool:
+        denied = shop.events(type="operation", outcome="denied", system="free")
+        return any(event["action"].get("target") == several for event in denied)
+
+    shop.wait(is_logged, 10, "the refusal in the log")
 
 
 def test_local_infile_is_off_by_default_and_the_clients_own_file_when_on(

@@ -148,14 +148,14 @@ def test_the_door_is_asked_for_what_the_client_wishes() -> None:
     credential, request = scene.door.asked[0]
     assert isinstance(credential, BearerToken)
     assert credential.token.reveal() == TOKEN
-    assert request == AdmissionRequest("svc_writer", {"database": "app"}, "report.py")
+    assert request == AdmissionRequest("svc_writer", {"database": "app", "statements": "one"}, "report.py")
     assert Scene().encrypt().introduces(b"agent").door.asked[0][1].account is None
 
 
 def test_a_client_without_database_gets_the_default_or_none() -> None:
-    assert Scene().encrypt().introduces(database=b"").door.asked[0][1].target == {"database": ""}
+    assert Scene().encrypt().introduces(database=b"").door.asked[0][1].target["database"] == ""
     scene = Scene(default_database="app").encrypt().introduces(database=b"")
-    assert scene.door.asked[0][1].target == {"database": "app"}
+    assert scene.door.asked[0][1].target["database"] == "app"
     assert scene.legacy_greets().database == b"app"
 
 

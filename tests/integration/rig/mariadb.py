@@ -184,6 +184,7 @@ def shop_document(server: MariaDB) -> dict[str, Any]:
         _grant("reads", "reader", "shop", "svc_reader", ["read"]),
         _grant("writes", "writer", "shop", "svc_writer", ALL),
         _grant("writes-free", "writer", "free", "svc_writer", ALL),
+        {**_grant("reads-free", "reader", "free", "svc_writer", ["read"]), "targets": {"statements": ["one"]}},
         _grant("reads-guarded", "reader", "guarded", "svc_writer", ["read"]),
     ]
     for system, account in (
