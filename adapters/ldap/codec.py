@@ -412,7 +412,7 @@ def limited(
 
     None when nothing would change; base, filter and attributes stay byte for byte.
     """
-    lower_size, lower_time = _lower(search.size_limit, size), _lower(search.time_limit, time)
+    lower_size, lower_time = lower(search.size_limit, size), lower(search.time_limit, time)
     alias = search.deref if deref is None else deref
     if (lower_size, lower_time, alias) == (search.size_limit, search.time_limit, search.deref):
         return None
@@ -425,7 +425,8 @@ def limited(
     )
 
 
-def _lower(asked: int, most: int) -> int:
+def lower(asked: int, most: int) -> int:
+    """The lower of two limits, of which 0 is none."""
     return min(asked, most) if asked and most else asked or most
 
 

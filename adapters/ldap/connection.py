@@ -207,7 +207,8 @@ class Connection:
             known.secrets,
             pass_references=options.pass_references,
             stamp=stamp,
-        )  # fmt: skip
+            clock=self._clock,
+        )
         describing = Describing(
             system.statements, known.schema, known.names, secrets=secrets, open_names=known.open_names,
             special_names=options.special_names,
@@ -221,6 +222,7 @@ class Connection:
         return Session(
             self._client, directory.stream, admission, self._framer, deciding, results, who=who,
             outlives_expiry=options.expired_grace > 0, stalls=self._stalls, max_stalled=options.max_stalled,
+            answer_timeout=options.answer_timeout,
         )  # fmt: skip
 
     def _served(self, shown: Callable[[bytes], bool] = lambda context: True) -> rootdse.Served:

@@ -65,9 +65,12 @@ class Deciding:
 
     async def decide(self, message: Message) -> bytes:
         """What goes to the directory, now among the outstanding. Raises Refused, already recorded; PeerFault."""
-        outstanding = self._results.outstanding
-        if len(outstanding) >= self._limits.outstanding:
+        results = self._results
+        if len(results.outstanding) >= self._limits.outstanding:
             raise await self._denied(message, Spoken(Reason.QUOTA, Code.BUSY, "too many operations are under way"))
+        if message.id in results.retired:
+            text = "the directory may still answer an earlier request of this message id; use another"
+            raise await self._denied(message, Spoken(Reason.QUOTA, Code.BUSY, text))
         try:
             understood = self._understanding.of(message)
         except Spoken as spoken:
@@ -84,9 +87,13 @@ class Deciding:
         permit = await (
             self._permit_each(understood) if narrows else self._admission.permit(understood.asking.operation)
         )
-        asked = outstanding[message.id] = Asked(message.tag, permit, sieve)
-        if sieve is not None:
+        asked = Asked(message.tag, permit, sieve)
+        request = understood.request
+        if isinstance(request, codec.Search):
             self._count(asked, understood)
+            results.began(message.id, asked, codec.lower(request.time_limit, self._limits.seconds))
+        else:
+            results.began(message.id, asked, 0)
         return numbered(message.id, rest)
 
     def _ways(self, message: Message, understood: Understood, narrowing: frozenset[str]) -> tuple[Sieve | None, bytes]:
@@ -128,6 +135,7 @@ class Deciding:
 
     def _count(self, asked: Asked, understood: Understood) -> None:
         """How many entries may come; counts on from the earlier pages of a paged search."""
+        asked.lasting = understood.lasting
         page = understood.page
         if page is not None:
             asked.paged = True
@@ -144,7 +152,7 @@ class Deciding:
             spoken = Spoken(Reason.UNSUPPORTED, Code.NO_SUCH_OPERATION, "no such operation is under way")
             raise await denied(self._admission, operation, spoken, code=str(Code.NO_SUCH_OPERATION.value))
         permit = await self._admission.permit(operation)
-        self._results.outstanding[message.id] = Asked(message.tag, permit)
+        self._results.began(message.id, Asked(message.tag, permit), 0)
         return codec.rebuilt(message, None, self._stamp)
 
     async def _denied(self, message: Message, refused: Spoken) -> Refused:

@@ -50,6 +50,9 @@ class Options(BaseModel):
     max_seconds: int = Field(
         default=0, ge=0, le=86400, description="Longest time of one search in the directory; 0: no limit."
     )
+    answer_timeout: int = Field(
+        default=300, ge=0, le=86400, description="Seconds that the directory may leave an operation without a word."
+    )
     max_outstanding: int = Field(
         default=256, ge=1, le=100_000, description="Operations that one session may have under way."
     )

@@ -57,6 +57,7 @@ class Session:
         outlives_expiry: bool,
         stalls: Stalls,
         max_stalled: int,
+        answer_timeout: int,
     ) -> None:
         self._client = client
         self._upstream = upstream
@@ -69,10 +70,12 @@ class Session:
         self._outlives = outlives_expiry
         self._stalls = stalls
         self._max_stalled = max_stalled
+        self._answer_timeout = answer_timeout
         self._asking: Message | None = None  # what is being decided on
         self._expired = False
         self.ended = False  # and the agent was told
         admission.on_cut(self._cut, outlives_expiry=outlives_expiry)
+        admission.each_second(self._look)
 
     async def run(self) -> None:
         """Raises Interrupted, Expired or Left; Refused or PeerFault when the bridge or the directory ended it, told by
@@ -224,9 +227,27 @@ class Session:
             raise self._lost(str(fault)) from None
         if out:
             await self._stalls.send(self._client, out[0] if len(out) == 1 else b"".join(out))
-        if results.upward:
-            upward, results.upward = results.upward, []
+        await self._send_upward()
+
+    async def _send_upward(self) -> None:
+        upward, self._results.upward = self._results.upward, []
+        if upward:
             await self._upstream.send(b"".join(upward))
+
+    async def _look(self) -> None:
+        """Answers what the directory leaves unanswered (every second)."""
+        if self.ended or not self.busy:
+            return
+        if self._stalls.waits(self._client):
+            self._results.excuse()
+            return
+        said = self._results.overdue(self._answer_timeout)
+        if said:
+            try:
+                await self._send_upward()
+                await self._say(said)
+            except StreamClosed:
+                return  # the relay hears it too
 
     async def _say(self, data: bytes) -> None:
         await self._client.send(data)

@@ -6,6 +6,7 @@ belongs to an operation that was abandoned (Samba goes on sending), or to none (
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,13 +25,23 @@ GOOD = frozenset({Code.SUCCESS, Code.COMPARE_FALSE, Code.COMPARE_TRUE, Code.SASL
 
 _ENTRY = bytes((Op.ENTRY,))
 
+GRACE = 5.0
+"""Seconds that the directory has to answer 3 by itself when the time of a search is up."""
+
+FOREVER = float("inf")
+
+MAX_RETIRED = 4096
+"""Ids of operations that were given up while the directory may still answer them."""
+
 MAX_CHAINS = 64
 """Paged searches of one session whose count is kept between two pages."""
 
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """One operation under way. ``limit``: entries that may come, -1 for any; ``chain``: those of its earlier pages."""
+    """One operation under way. ``limit``: entries that may come, -1 for any; ``chain``: those of its earlier pages.
+    ``heard``: when the directory last said something to it; ``due``: when all must have come; ``lasting``: it goes on
+    until it is abandoned."""
 
     tag: int
     permit: Permit
@@ -38,10 +49,13 @@ class Asked:
     limit: int = -1
     chain: int = 0
     paged: bool = False
+    lasting: bool = False
     rows: int = 0
     bytes: int = 0
     left_out: int = 0
     references: int = 0
+    heard: float = 0.0
+    due: float = FOREVER
 
     def outcome(self, result: Result, code: str, detail: str = "") -> Outcome:
         notes = [detail] if detail else []
@@ -64,8 +78,10 @@ class Results:
         *,
         pass_references: bool = False,
         stamp: bytes = b"",
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.outstanding: dict[int, Asked] = {}
+        self.retired: dict[int, None] = {}
         self.upward: list[bytes] = []
         self.goodbye = ""
         self._framer = framer
@@ -74,6 +90,8 @@ class Results:
         self._secrets = secrets
         self._pass_references = pass_references
         self._stamp = stamp
+        self._clock = clock
+        self._now = clock()
         self._chains: OrderedDict[bytes, int] = OrderedDict()
         self._block = b""
         self._suspicious = False
@@ -89,8 +107,15 @@ class Results:
         asked = self.outstanding.pop(number, None)
         if asked is None:
             return False
+        self._retire(number)
         self._told(asked.permit, asked.outcome(result, "", detail))
         return True
+
+    def _retire(self, number: int) -> None:
+        """What still comes for it must not be taken for an answer to the next request of that id."""
+        if len(self.retired) >= MAX_RETIRED:
+            del self.retired[next(iter(self.retired))]
+        self.retired[number] = None
 
     def settle(self, detail: str, result: Result = Result.UNKNOWN) -> None:
         """The end: what is under way will not be answered."""
@@ -107,6 +132,45 @@ class Results:
         """Abandon requests for all that is under way."""
         return [self._abandon(number) for number in self.outstanding]
 
+    # -- what does not come
+
+    def began(self, number: int, asked: Asked, seconds: int) -> None:
+        """It goes to the directory, which has ``seconds`` for all of it (0: no limit)."""
+        asked.heard = now = self._clock()
+        if seconds:
+            asked.due = now + seconds + GRACE
+        self.outstanding[number] = asked
+
+    def excuse(self) -> None:
+        """The directory could not be heard, because of the agent."""
+        now = self._clock()
+        for asked in self.outstanding.values():
+            asked.heard = now
+
+    def overdue(self, silence: int) -> bytes:
+        """Answers to all that the directory has left without a word for ``silence`` seconds (0: no limit) or not
+        finished in its time; ``upward`` gets their Abandons."""
+        now = self._clock()
+        since = now - silence if silence else -FOREVER
+        late = [
+            number
+            for number, asked in self.outstanding.items()
+            if now >= asked.due or (asked.heard <= since and not asked.lasting)
+        ]
+        return b"".join([self._given_up(number) for number in late])
+
+    def _given_up(self, number: int) -> bytes:
+        """Whether a change was made nobody knows."""
+        asked = self.outstanding.pop(number)
+        self._retire(number)
+        self.upward.append(self._abandon(number))
+        reading = asked.tag in (Op.SEARCH, Op.COMPARE)
+        code = Code.TIME_LIMIT if reading else Code.UNAVAILABLE
+        text = "the directory did not answer in time"
+        result = Result.FAILURE if reading else Result.UNKNOWN
+        self._told(asked.permit, asked.outcome(result, str(code.value), text))
+        return answers.answer_to(asked.tag, number, code, text if reading else f"{text}; what came of it is not known")
+
     # -- what comes
 
     def receive(self, data: bytes) -> list[bytes | memoryview]:
@@ -115,6 +179,7 @@ class Results:
         block, start, end = b"", 0, 0  # a run of messages that pass as they came
         framer = self._framer
         framer.add(data)
+        self._now = self._clock()
         while (message := framer.next()) is not None:
             passed = self._one(message)
             if passed is message:
@@ -151,6 +216,7 @@ class Results:
         if asked is None:
             self._stray(message)
             return None
+        asked.heard = self._now
         if message.tag == Op.ENTRY:
             return self._entry(message, asked)
         if message.tag == Op.REFERENCE:
@@ -161,6 +227,8 @@ class Results:
 
     def _stray(self, message: Message) -> None:
         if message.id:
+            if message.tag not in NOT_FINAL:
+                self.retired.pop(message.id, None)
             return
         found = answers.read_result(message)
         if found.name == Oid.NOTICE_OF_DISCONNECTION.encode():
@@ -192,6 +260,7 @@ class Results:
     def _cut(self, number: int, asked: Asked) -> bytes:
         """The bridge's own limit is reached, whatever the directory made of the one in the request."""
         del self.outstanding[number]
+        self._retire(number)
         self.upward.append(self._abandon(number))
         text = "the most entries of one search here have come"
         self._told(asked.permit, asked.outcome(Result.FAILURE, str(Code.SIZE_LIMIT.value), text))

@@ -31,6 +31,10 @@ class Stalls:
         finally:
             self._waiting.pop(client, None)
 
+    def waits(self, client: Stream) -> bool:
+        """Whether it has not taken what was sent last."""
+        return client in self._waiting
+
     def relieve(self, most: int) -> None:
         """Cuts those above ``most`` that have taken nothing for long."""
         if len(self._waiting) <= most:

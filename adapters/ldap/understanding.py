@@ -46,6 +46,11 @@ class Understood:
     rest: bytes = b""
 
     @property
+    def lasting(self) -> bool:
+        """Whether it goes on for as long as the agent wants: a persistent search (RFC 4533, psearch)."""
+        return any(control.oid in (Oid.SYNC_REQUEST, Oid.PERSISTENT_SEARCH) for control in self.kept)
+
+    @property
     def page(self) -> Control | None:
         """The paged results control."""
         return next((control for control in self.kept if control.oid == Oid.PAGED_RESULTS), None)

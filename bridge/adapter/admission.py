@@ -5,9 +5,9 @@ An adapter cannot dial, cannot read a secret and cannot write the log by itself;
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from bridge.adapter.adapter import SystemFacts
 from bridge.adapter.credential import Credential
@@ -152,6 +152,11 @@ class Admission(Protocol):
         ``outlives_expiry``: when the time is up only the legacy one, because the client can prove itself anew on its
         own (LDAP); the adapter bounds how long it may take for that.
         """
+        ...
+
+    def each_second(self, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """``look`` is called about once a second while the session is open: for limits on what the legacy side leaves
+        unanswered. Not again before it has returned; an exception ends the session."""
         ...
 
     async def end(self, detail: str = "") -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -132,6 +132,8 @@ class Session:
         self._upstreams: list[Stream] = []
         self._connected_at = 0.0
         self._hear: Callable[[Refused], Awaitable[None]] | None = None
+        self._look: Callable[[], Coroutine[Any, Any, None]] | None = None
+        self._looking: Deferred[None] | None = None
         self._goodbye: Deferred[None] | None = None
         self._late: Any = None
         self._parting = False
@@ -327,6 +329,9 @@ class Session:
         if self.ending is not None and self._goodbye is None:  # cut before the adapter could listen
             self._begin_goodbye(self.ending)
 
+    def each_second(self, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._look = look
+
     async def end(self, detail: str = "") -> None:
         await self.close(OK, detail=detail)
 
@@ -411,6 +416,15 @@ class Session:
             self.cut(Reason.SESSION_IDLE)
         elif self.meter is not None and (reached := self.meter.review(now)) is not None:
             self._cut(self._used_up(reached, now))
+        elif self._look is not None and self._looking is None and not self.is_over():
+            looking = self._looking = Deferred.fromCoroutine(self._look())
+            looking.addBoth(self._looked)
+
+    def _looked(self, result: object) -> None:
+        self._looking = None
+        if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
+            self.log.failure("a look at session {session} failed", result, session=self.session)
+            self.cut(Reason.INTERNAL)
 
     def meter_anew(self) -> None:
         """After a reload or a change of the registry: other quotas may apply."""
@@ -450,7 +464,9 @@ class Session:
             reason,
             detail=facts.detail_section(duration_ms=duration, operations=counts, text=detail),
         )
-        self._hear = None
+        self._hear = self._look = None
+        if self._looking is not None:
+            self._looking.cancel()
         for upstream in self._upstreams:
             await upstream.close()
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager, nullcontext
+from typing import Any
 
 from bridge.accounts.vaults import SecretUnavailable
 from bridge.adapter import (
@@ -92,6 +93,9 @@ class Survey:
 
     def on_cut(self, hear: Callable[[Refused], Awaitable[None]], *, outlives_expiry: bool = False) -> None:
         """A survey is never cut: it is short, and every wait in it has a limit."""
+
+    def each_second(self, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Nor looked at, for the same reason."""
 
     def _refused(self, code: str, detail: str) -> Refused:
         text, hint = TEXTS[Reason.UPSTREAM_UNAVAILABLE]

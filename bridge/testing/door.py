@@ -6,7 +6,7 @@ core.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
@@ -78,6 +78,7 @@ class FakeAdmission:
         self.facts: Mapping[str, str | int] = {}
         self._door = door
         self._hear: Callable[[Refused], Awaitable[None]] | None = None
+        self._look: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     async def connect(self) -> Stream:
         self._door.story.append("connect")
@@ -128,6 +129,14 @@ class FakeAdmission:
 
     def on_cut(self, hear: Callable[[Refused], Awaitable[None]], *, outlives_expiry: bool = False) -> None:
         self._hear = hear
+
+    def each_second(self, look: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._look = look
+
+    async def second(self) -> None:
+        """A second has gone by."""
+        if self._look is not None:
+            await self._look()
 
     async def cut(self, refused: Refused) -> None:
         """Ends the session from outside, as a revocation does."""

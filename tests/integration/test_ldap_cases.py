@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -39,11 +40,13 @@ def big(place: Place, authority: Authority) -> Iterator[Slapd]:
 def door(place: Place, authority: Authority, big: Slapd) -> Iterator[Bridge]:
     systems = {
         "directory": system(big, "svc_reader", "svc_writer"),
+        "impatient": system(big, "svc_writer", answer_timeout=2),
         "alone": system(big, "svc_reader", certificate_alone=True, expired_grace=1),
     }
     grants = [
         grant("reader", "directory", "svc_reader", "read"),
         grant("writer", "directory", "svc_writer", "read", "write", "admin"),
+        grant("writer", "impatient", "svc_writer", "read", "write", "admin"),
         grant("reader", "alone", "svc_reader", "read"),
     ]
     running = Bridge(place, authority, "cases", document(systems, grants), environment(big))
@@ -316,6 +319,30 @@ def test_a_directory_that_restarts(door: Bridge, reader: str, big: Slapd) -> Non
     big.start()
     with bound(door, reader) as talk:
         assert talk.search(PEOPLE, "cn")[1] == 0
+
+
+def test_a_directory_that_does_not_answer(door: Bridge, big: Slapd) -> None:
+    """It holds the connection and says nothing; when it speaks again, the session goes on."""
+    token = door.token("writer-1")
+    assert big.process is not None
+    with bound(door, token, "impatient") as talk, bound(door, token, "impatient") as waiting:
+        session = session_of(door)
+        big.process.send_signal(signal.SIGSTOP)
+        try:
+            talk.say(codec.search(PEOPLE.encode(), 0, codec.present(b"objectClass"), (b"cn",)))
+            started = time.monotonic()
+            assert answers.read_result(talk.hear()).code == Code.TIME_LIMIT
+            assert 1.5 < time.monotonic() - started < 20
+            talk.say(ber.encode(Op.DELETE, f"cn=nobody,{PEOPLE}".encode()))
+            assert answers.read_result(talk.hear()).code == Code.UNAVAILABLE
+            search = codec.search(PEOPLE.encode(), 0, codec.present(b"cn"), (), time_limit=1)
+            assert waiting.ask(search).code == Code.TIME_LIMIT
+        finally:
+            big.process.send_signal(signal.SIGCONT)
+        assert talk.search(PEOPLE, "cn", scope=0)[1] == 0
+        assert waiting.search(PEOPLE, "cn", scope=0)[1] == 0
+    assert [one["outcome"] for one in door.operations(session)][:1] == ["failure"]
+    assert big.lines("ABANDON msg=")
 
 
 def test_many_agents_at_once(door: Bridge, reader: str) -> None:

@@ -11,9 +11,11 @@ from adapters.ldap.codes import Code, Oid, Op
 from adapters.ldap.controls import Control
 from adapters.ldap.framing import MAX_ID
 from adapters.ldap.options import Options
+from adapters.ldap.results import GRACE
 from adapters.ldap.stalls import PATIENCE
 from adapters.ldap.upstream import OWN_IDS
 from bridge.adapter import Action, Operation, PeerFault, Permit, Reason, Refused, StreamClosed, TimedOut
+from bridge.testing import now
 from bridge.wire import ber
 from tests.adapters.ldap.played import ANNA, PEOPLE, Play, entry, search
 
@@ -624,6 +626,92 @@ def test_the_bridges_own_limit_abandons_the_search() -> None:
     assert answers.read_result(done).code == Code.SIZE_LIMIT
     assert [one.tag for one in legacy.heard()] == [Op.ABANDON]
     assert play.outcomes() == [("ldap.search", "failure", "4")]
+
+
+# -- a directory that does not answer ----------------------------------------------------------------------------------
+
+
+def seconds(play: Play, many: float) -> None:
+    """They go by, and the core looks at the session."""
+    play.clock.advance(many)
+    now(play.admission.second())
+
+
+def test_what_the_directory_leaves_without_a_word_is_answered_and_abandoned() -> None:
+    """A read hears timeLimitExceeded; what came of a change nobody knows."""
+    play = Play(Options(answer_timeout=10))
+    legacy = play.bind()
+    play.client.says(2, search())
+    play.client.says(3, ber.encode(Op.DELETE, ANNA))
+    legacy.heard()
+    seconds(play, 9)
+    play.client.voice.hears_nothing()
+    legacy.says(2, entry())
+    play.client.heard()
+    seconds(play, 1)
+    assert play.client.told() == (3, Op.DELETE_RESPONSE, Code.UNAVAILABLE)
+    seconds(play, 9)
+    assert play.client.told() == (2, Op.DONE, Code.TIME_LIMIT)
+    abandoned = [codec.decode(one) for one in legacy.heard()]
+    assert abandoned == [codec.Abandon(3), codec.Abandon(2)]
+    assert play.outcomes() == [("ldap.search", "failure", "3"), ("ldap.delete", "unknown", "52")]
+    assert not play.over
+
+
+def test_a_late_answer_is_not_taken_for_that_to_a_later_request() -> None:
+    play = Play(Options(answer_timeout=10))
+    legacy = play.bind()
+    play.client.says(2, search())
+    seconds(play, 10)
+    assert play.client.told() == (2, Op.DONE, Code.TIME_LIMIT)
+    play.client.says(2, search())
+    assert play.client.told() == (2, Op.DONE, Code.BUSY)
+    legacy.says(2, entry())
+    play.client.voice.hears_nothing()
+    legacy.sends(answers.answer_to(Op.SEARCH, 2, 0))
+    play.client.says(2, search())
+    legacy.says(2, entry())
+    assert [one.tag for one in play.client.heard()] == [Op.ENTRY]
+    assert [one.tag for one in legacy.heard()] == [Op.SEARCH, Op.ABANDON, Op.SEARCH]
+
+
+@pytest.mark.parametrize(("asked", "most"), [(3, 0), (0, 3), (60, 3), (3, 60)])
+def test_the_time_limit_of_a_search_is_kept_for_a_directory_that_does_not(asked: int, most: int) -> None:
+    play = Play(Options(max_seconds=most))
+    legacy = play.bind()
+    play.client.says(2, codec.search(PEOPLE, 2, codec.present(b"cn"), (), time_limit=asked))
+    (message,) = legacy.heard()
+    request = codec.decode(message)
+    assert isinstance(request, codec.Search)
+    assert request.time_limit == 3
+    for _ in range(3 + int(GRACE)):
+        play.client.voice.hears_nothing()
+        legacy.says(2, entry())
+        assert [one.tag for one in play.client.heard()] == [Op.ENTRY]
+        seconds(play, 1)
+    assert play.client.told() == (2, Op.DONE, Code.TIME_LIMIT)
+
+
+def test_what_lasts_by_intent_has_no_limit() -> None:
+    play = Play(Options(answer_timeout=10, controls=(Oid.SYNC_REQUEST,)))
+    play.bind()
+    play.client.says(2, search(), controls.encode(Oid.SYNC_REQUEST, b"\x30\x03\x0a\x01\x03"))
+    seconds(play, 1000)
+    play.client.voice.hears_nothing()
+
+
+def test_an_agent_that_does_not_read_is_not_told_that_the_directory_is_slow() -> None:
+    play = Play(Options(answer_timeout=10))
+    legacy = play.bind()
+    play.client.says(2, search())
+    big = codec.request(2, entry(ANNA, [(b"description", [b"x" * 300_000])]))
+    legacy.sends(big)
+    seconds(play, 11)
+    heard = play.client.voice.heard()
+    seconds(play, 1)
+    legacy.sends(answers.answer_to(Op.SEARCH, 2, 0))
+    heard += play.client.voice.heard()
+    assert heard == big + answers.answer_to(Op.SEARCH, 2, 0)
 
 
 # -- ends --------------------------------------------------------------------------------------------------------------

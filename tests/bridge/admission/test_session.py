@@ -409,6 +409,42 @@ async def test_time_ends_a_session(staged: Any, limit: dict[str, float], after: 
 
 
 @pytest_twisted.ensureDeferred
+async def test_an_adapter_looks_at_its_session_every_second_but_not_twice_at_once(stage: Stage) -> None:
+    begun: list[Deferred[None]] = []
+
+    async def look() -> None:
+        begun.append(Deferred())
+        await begun[-1]
+
+    adapter, running, client = await play(stage, waits)
+    adapter.session.each_second(look)
+    for second in range(3):
+        adapter.session.review(stage.time + second)
+    assert len(begun) == 1
+    begun[0].callback(None)
+    adapter.session.review(stage.time + 3)
+    assert len(begun) == 2
+    await client.close()
+    await stage.within(running)
+    assert begun[1].called, "the end gives it up"
+    assert adapter.heard == []
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_look_that_fails_ends_the_session(stage: Stage, expected_failures: list[type[BaseException]]) -> None:
+    expected_failures.append(PeerFault)
+
+    async def look() -> None:
+        raise PeerFault("nonsense")
+
+    adapter, running, _ = await play(stage, waits)
+    adapter.session.each_second(look)
+    adapter.session.review(stage.time)
+    await stage.within(running)
+    assert [one.reason for one in adapter.heard] == [Reason.INTERNAL]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_session_may_outlive_its_token_where_the_system_says_so(staged: Any) -> None:
     stage = await staged(end_with_token=False)
     adapter, running, client = await play(stage, waits)
