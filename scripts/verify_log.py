@@ -379,6 +379,8 @@ def say_pack(manifest: dict[str, Any], checkpoints: int, say: Any) -> None:
         say(f"  events {first} to {last}: all that the log has between them")
     elif events["count"]:
         say(f"  chosen from {first} to {last}; a pack cannot show that nothing that was asked for was left out")
+    if manifest.get("pruned"):
+        say(f"  events of the period up to {manifest['pruned']} were pruned: the archive's segments have them")
     say(f"  under the checkpoint of {size} events, one of {checkpoints} that continue each other")
 
 
@@ -392,11 +394,16 @@ def verify_database(path: Path, keys: Sequence[Key], witnesses: Sequence[Key], k
         for note in kept:
             size, root = checkpoint(note, keys)
             wanted.setdefault(size, []).append(("the checkpoint kept elsewhere", (size, root), size))
+        prunings = pruned(database)
+        claimed = {one["last"]: one for one in prunings}
         tree, last = Tree(), 0
-        for seq, body in events(database):
+        for seq, hash, body in events(database, prunings[-1]["last"] if prunings else 0):
             if seq != tree.size + 1:
                 raise Wrong(f"event {tree.size + 1}: is missing; the next one there is {seq}")
-            tree.add(leaf(body.encode() if isinstance(body, str) else bytes(body)))
+            tree.add(hash if body is None else leaf(body.encode() if isinstance(body, str) else bytes(body)))
+            left(prunings, seq, body)
+            if seq in claimed and tree.root() != claimed[seq]["root"]:
+                raise Wrong(f"events 1 to {seq}: are not those that event {claimed[seq]['seq']} says were pruned")
             if seq in wanted:
                 agree(wanted.pop(seq), tree.root(), last)
                 last = seq
@@ -407,6 +414,8 @@ def verify_database(path: Path, keys: Sequence[Key], witnesses: Sequence[Key], k
             raise Wrong(f"events {tree.size + 1} to {max(wanted)}: are not there any more, but a checkpoint has them")
         for witness in witnesses:
             say(f"  {witness.name} signed {witnessed(database, witness)} events of it")
+    for one in prunings:
+        say(remains(one))
     say(f"verified: {tree.size} events, root {tree.root().hex()}; {last} of them signed, {len(signed)} checkpoints")
 
 
@@ -418,8 +427,56 @@ def agree(wanted: Sequence[tuple[str, tuple[int, bytes], int]], root: bytes, las
             raise Wrong(f"events {last + 1} to {size}: are not those of {name}")
 
 
-def events(database: sqlite3.Connection) -> Iterator[tuple[int, Any]]:
-    yield from database.execute("SELECT seq, body FROM event ORDER BY seq")
+def events(database: sqlite3.Connection, pruned: int) -> Iterator[tuple[int, bytes, Any]]:
+    """Sequence number, kept hash, and text: of those that may be ``pruned`` None where it is not there."""
+    sql = "SELECT leaf.seq, hash, body FROM leaf LEFT JOIN event ON event.seq = leaf.seq WHERE leaf.seq <= ?"
+    if pruned:
+        yield from database.execute(f"{sql} ORDER BY leaf.seq", (pruned,))
+    for seq, body in database.execute("SELECT seq, body FROM event WHERE seq > ? ORDER BY seq", (pruned,)):
+        yield seq, b"", body
+
+
+def pruned(database: sqlite3.Connection) -> list[dict[str, Any]]:
+    """What the log says is missing on purpose; each continues the one before. Verified with the rest."""
+    found: list[dict[str, Any]] = []
+    for seq, body in database.execute("SELECT seq, body FROM event WHERE type = 'log.prune' ORDER BY seq"):
+        try:
+            event = json.loads(body)
+            detail = event["detail"]
+            own = {"seq": seq, "ts": event["ts"], "root": bytes.fromhex(detail["root"]), "left": [], "unfinished": 0}
+            right = (event["type"], event["seq"]) == ("log.prune", seq) and 0 < detail["first"] <= detail["last"] < seq
+            follows = detail["first"] == (found[-1]["last"] if found else 0) + 1
+            one = {name: detail[name] for name in ("first", "last", "types", "kept", "kept_digest", "segments")}
+        except (ValueError, LookupError, TypeError):
+            right = False
+        if not right:
+            raise Wrong(f"event {seq}: does not say what was pruned")
+        if follows:
+            found.append({**one, **own})
+    return found
+
+
+def left(prunings: Sequence[dict[str, Any]], seq: int, body: Any) -> None:
+    """Remembers what is still there of what was pruned."""
+    if body is None or not prunings or seq > prunings[-1]["last"]:
+        return
+    one = next(one for one in prunings if seq <= one["last"])
+    if json.loads(body)["type"] in one["types"]:
+        one["left"].append(seq)
+    else:
+        one["unfinished"] += 1
+
+
+def remains(one: dict[str, Any]) -> str:
+    """What is said of a pruning. Raises Wrong when other events are left than it says."""
+    where = f"events {one['first']} to {one['last']}"
+    seqs = "".join(f"{seq}\n" for seq in one["left"])
+    if hashlib.sha256(seqs.encode()).hexdigest() != one["kept_digest"]:
+        raise Wrong(f"{where}: {one['kept']} of them were kept, as event {one['seq']} says, and other ones are left")
+    kept = f", {one['kept']} of them kept" if one["kept"] else ""
+    unfinished = f"; {one['unfinished']} are not deleted yet" if one["unfinished"] else ""
+    files = f"  their texts are in {len(one['segments'])} segments of the archive: {min(one['segments'])} …"
+    return f"  {where} pruned on {one['ts']} (event {one['seq']}){kept}, hashes verified{unfinished}\n  {files}"
 
 
 def witnessed(database: sqlite3.Connection, witness: Key) -> int:

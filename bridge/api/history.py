@@ -85,12 +85,13 @@ def _made(fields: Mapping[str, Any]) -> bool:
 @dataclass(frozen=True, slots=True)
 class Context:
     """What counted in a period: the events that say so (``pages``, up to ``last``), what follows from them at its end
-    as JSON files by name, and what is missing."""
+    as JSON files by name, and what is missing; the events of the period up to ``pruned`` are gone."""
 
     pages: Callable[[], Iterator[list[LoggedEvent]]]
     last: int
     documents: Mapping[str, Any]
     notes: tuple[str, ...]
+    pruned: int
 
 
 def in_thread_context(reader: LogReader, since: int, until: int) -> Context:
@@ -99,10 +100,17 @@ def in_thread_context(reader: LogReader, since: int, until: int) -> Context:
     both = Query((Term("type", (POLICY_VERSION, REGISTRY_CHANGE)), Term("until", (until,))))
     _, _, last = reader.in_thread_span(both)
     directory, changes = in_thread_directory(reader, until)
+    gone = reader.in_thread_extent().pruned
     documents: dict[str, Any] = {
         "registry.json": {"at": timestamp(until), "changes": changes, "agents": [one.plain() for one in directory]}
     }
     notes = [] if changes else ["the log has no change of the registry from before the end of the period"]
+    pruned = gone.last if gone and gone.until >= since else 0
+    if gone and pruned:
+        notes.append(
+            f"events up to {gone.last} ({timestamp(gone.until)}) were pruned on {timestamp(gone.at)}, event {gone.seq}:"
+            " those of the period are in the archive's segments"
+        )
     first = _policy_seq(reader, since)
     try:
         event = _policy_event(reader, until)
@@ -115,7 +123,7 @@ def in_thread_context(reader: LogReader, since: int, until: int) -> Context:
         for page in reader.in_thread_pages(both, last):
             yield [event for event in page if _counted(event, first)]
 
-    return Context(pages, last, documents, tuple(notes))
+    return Context(pages, last, documents, tuple(notes), pruned)
 
 
 def _policy_seq(reader: LogReader, at: int) -> int:

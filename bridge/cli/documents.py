@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bridge.cli.showing import clean
+from bridge.translation.identifiers import timestamp
 
 _TIMES = ("agent_expires", "expires")
 _SPECIAL = str.maketrans({"|": "\\|", "\\": "\\\\", "<": "&lt;", "`": "\\`", "*": "\\*", "_": "\\_", "[": "\\["})
@@ -25,6 +26,7 @@ def markdown(answer: Mapping[str, Any], columns: Sequence[str]) -> str:
         f"- policy and registry: as of {basis['at']} ({basis['source']}), policy {basis['policy']}",
         f"- log: events {log['first']} to {log['last']}, root {log['root'] or 'not known: ' + log.get('damaged', '')},"
         f" last checkpoint of {log['checkpoint_size']} events",
+        *(f"- {text}" for text in [lacking(answer)] if text),
         f"- rows: {answer['count']}",
         "",
         f"| {' | '.join(name.replace('_', ' ') for name in columns)} |",
@@ -32,6 +34,14 @@ def markdown(answer: Mapping[str, Any], columns: Sequence[str]) -> str:
     ]
     lines += [f"| {' | '.join(_escaped(_text(name, row.get(name))) for name in columns)} |" for row in answer["rows"]]
     return "\n".join(lines) + "\n"
+
+
+def lacking(answer: Mapping[str, Any]) -> str:
+    """That the figures lack events of the period which were pruned; "" when they do not."""
+    gone = answer["log"].get("pruned")
+    if not gone or (until := timestamp(gone["until"])) < answer["since"]:
+        return ""
+    return f"events up to {gone['last']} ({until}) were pruned: the figures lack them, the archive has them"
 
 
 def csv_text(answer: Mapping[str, Any], columns: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from bridge.cli import showing
-from bridge.cli.calling import call, command
+from bridge.cli.calling import call, command, fail
 
 if TYPE_CHECKING:
     from bridge.translation.findings import Report
@@ -25,6 +25,7 @@ SIGNED_WITHIN = 20.0
 T = TypeVar("T")
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+_FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
 @command("idbridge log verify --since october.checkpoint")
@@ -32,32 +33,39 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option("--checkpoint", "kept", type=_FILE, multiple=True, help="A checkpoint kept elsewhere; may be repeated.")
 @click.option("--key", "keys", multiple=True, help="A key of the log instead of the one in the state directory.")
 @click.option("--witness", "witnesses", multiple=True, help="A witness's key, to say what it has seen.")
+@click.option("--archive", "folder", type=_FOLDER, help="Where pruned events should be; default: log.archive.folder.")
 def verify(
-    config: Path, as_json: bool, since: Path | None, kept: tuple[Path, ...], keys: tuple[str, ...], witnesses: Any
-) -> None:
+    config: Path, as_json: bool, since: Path | None, kept: tuple[Path, ...], keys: tuple[str, ...], witnesses: Any,
+    folder: Path | None,
+) -> None:  # fmt: skip
     """Look whether events, tree and checkpoints are what they were; ends with status 1 if not.
 
     A log that was rewritten with its stolen key verifies by itself: only checkpoints kept elsewhere, or a witness, show
     it. See bridge/translation/FORMAT.md for what no log can show.
     """
+    from bridge.daemon import keeping
     from bridge.daemon.calling import load_config
     from bridge.daemon.opening import log_evidence
+    from bridge.translation.archive import Archive
     from bridge.translation.note import VerifierKey
     from bridge.translation.verifying import in_thread_verify
 
-    engine, own = log_evidence(load_config(config))
+    loaded = load_config(config)
+    engine, own = log_evidence(loaded)
+    archive = Archive(engine, folder) if folder else keeping.archive(loaded, engine)
     known = [VerifierKey.parse(text) for text in (*(keys or [str(own)]), *witnesses)]
     held = [_checkpoint(path, known) for path in kept]
     with _progress(quiet=as_json) as progress:
         report = in_thread_verify(
-            engine, known, held=held, since=_checkpoint(since, known) if since else None, progress=progress
-        )
+            engine, known, held=held, since=_checkpoint(since, known) if since else None, archive=archive,
+            progress=progress,
+        )  # fmt: skip
     finding = str(report.findings[0]) if report.findings else ""
     call(config, "log.verified", {"size": report.size, "root": report.root.hex(), "finding": finding})
     if as_json:
         showing.as_json(report.row())
     else:
-        _tell(report, own)
+        _tell(report, own, archive.folder if archive else None)
     sys.exit(1 if report.findings else 0)
 
 
@@ -86,20 +94,55 @@ def prove(config: Path, as_json: bool, what: str, output: Path | None) -> None:
 
 
 @command("idbridge log archive --folder /mnt/worm/log")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where segments lie.")
-def archive(config: Path, as_json: bool, folder: Path) -> None:
-    """Write the events that FOLDER does not have yet as files that verify without the log (scripts/verify_log.py)."""
+@click.option("--folder", type=_FOLDER, help="Where segments lie; default: log.archive.folder.")
+def archive(config: Path, as_json: bool, folder: Path | None) -> None:
+    """Write the events that FOLDER does not have yet as files that verify without the log (scripts/verify_log.py).
+
+    A bridge with log.archive does so by itself; what a crash left by halves is written again.
+    """
+    from bridge.daemon import keeping
     from bridge.daemon.calling import load_config
     from bridge.daemon.opening import log_evidence
-    from bridge.translation.archive import in_thread_archive
+    from bridge.translation.archive import Archive
 
-    call(config, "log.archived", {"folder": str(folder)})
-    engine, _ = log_evidence(load_config(config))
-    written = [str(path) for path in in_thread_archive(engine, folder)]
+    loaded = load_config(config)
+    engine, _ = log_evidence(loaded)
+    kept = Archive(engine, folder) if folder else keeping.archive(loaded, engine)
+    if kept is None:
+        fail("log.archive is not configured: say where with --folder", as_json=as_json, field="folder")
+    call(config, "log.archived", {"folder": str(kept.folder)})
+    written = [str(one.path) for one in kept.in_thread_write()]
     if as_json:
         showing.as_json({"segments": written})
     else:
         click.echo("\n".join(written) or "nothing new")
+
+
+@command("idbridge log retention")
+def retention(config: Path, as_json: bool) -> None:
+    """Show what log.retention lets go, and what was pruned already; deletes nothing (the running bridge does).
+
+    Only what is archived goes, oldest first. Leaf hashes and checkpoints stay, so all that is left still verifies.
+    """
+    from bridge.daemon.calling import load_config
+    from bridge.daemon.keeping import in_thread_would_go
+    from bridge.daemon.opening import log_evidence
+    from bridge.translation.reading import LogReader
+
+    loaded = load_config(config)
+    engine, _ = log_evidence(loaded)
+    due = in_thread_would_go(loaded, engine, time.time())
+    extent = LogReader(engine).in_thread_extent()
+    row = {
+        "first": extent.plain()["first"], "last": extent.size, "pruned": extent.plain().get("pruned"),
+        "due": {"first": due.first, "last": due.last} if due.segments else None, "held": due.held,
+    }  # fmt: skip
+    if as_json:
+        showing.as_json(row)
+        return
+    click.echo(showing.of_log(extent.plain()))
+    goes = f"events {due.first} to {due.last} will be deleted within a day" if due.segments else "nothing is to go"
+    click.echo(f"{goes}; what is after that stays: {due.held}" if due.held else goes)
 
 
 @command("idbridge log key")
@@ -153,13 +196,15 @@ def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
         yield progress
 
 
-def _tell(report: Report, key: VerifierKey) -> None:
+def _tell(report: Report, key: VerifierKey, archive: Path | None) -> None:
     if report.findings:
         click.echo(f"NOT VERIFIED: {len(report.findings)} findings in {report.size} events")
         for finding in report.findings:
             showing.say(f"  {finding}")
         return
     click.echo(f"verified: {report.size} events, root {report.root.hex()}")
+    for gone in report.pruned:
+        click.echo(f"  {gone}; " + (f"their segments in {archive} too" if archive else "no archive was looked at"))
     if report.since:
         click.echo(f"  since the checkpoint of {report.since} events: {report.read} read, the rest as it was then")
     click.echo(f"  signed by {key.name}: {report.signed}; after that, not yet: {report.size - report.signed}")

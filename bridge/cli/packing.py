@@ -44,7 +44,7 @@ def pack(config: Path, as_json: bool, query: tuple[str, ...], since: int, until:
     count, _, last = reader.in_thread_span(wanted)
     call(config, "log.exported", {"query": str(wanted), "count": count, "format": "pack"})
     context = in_thread_context(reader, since, until)
-    scope = Scope(str(wanted), since, until, context.notes)
+    scope = Scope(str(wanted), since, until, context.notes, context.pruned)
 
     def write() -> Packed:
         events = reader.in_thread_pages(wanted, last)

@@ -64,6 +64,8 @@ def _give(answer: dict[str, Any], columns: Sequence[str], as_json: bool, format:
     from bridge.cli import documents
 
     text = showing.json_text(answer) if as_json else documents.FORMATS[format](answer, columns)
+    if note := documents.lacking(answer):
+        click.echo(f"idbridge: {note}", err=True)
     if output is None:
         click.echo(text, nl=False)
     else:

@@ -61,10 +61,14 @@ def extent(answer: Mapping[str, Any]) -> None:
 
 def of_log(log: Mapping[str, Any]) -> str:
     """What an answer was given from."""
+    gone = log.get("pruned")
+    pruned = (
+        f"; events up to {gone['last']}, {moment(gone['until'] / 1000)}, were pruned: see the archive" if gone else ""
+    )
     if log.get("damaged"):
-        return f"from a log of {log['last']} events whose root is not known: {clean(log['damaged'])}"
+        return f"from a log of {log['last']} events whose root is not known: {clean(log['damaged'])}{pruned}"
     signed = f", checkpoint of {log['checkpoint_size']}" if log["checkpoint"] else ", no checkpoint yet"
-    return f"from a log of {log['last']} events (root {log['root']}{signed})"
+    return f"from a log of {log['last']} events (root {log['root']}{signed}){pruned}"
 
 
 def yaml(value: Any) -> str:

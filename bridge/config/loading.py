@@ -21,6 +21,7 @@ from bridge.config import (
     alert_checks,
     grant_checks,
     identity_checks,
+    log_checks,
     quota_checks,
     reading,
     sink_checks,
@@ -99,6 +100,7 @@ def load(path: str | PathLike[str], adapters: Adapters, *, now: float | None = N
     quota_checks.check(found)
     alert_checks.check(found)
     sink_checks.check(found, build)
+    log_checks.check(found)
     everything = sorted({*problems, *build.problems, *found.problems}, key=lambda one: (one.line, one.column, one.key))
     errors = [problem for problem in everything if problem.level == "error"]
     warnings = [problem for problem in everything if problem.level == "warning"]

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
 
 from bridge.config.values import (
     Count,
@@ -16,6 +16,7 @@ from bridge.config.values import (
     Frozen,
     HttpsURL,
     Listen,
+    Moment,
     Name,
     Size,
     Text,
@@ -123,8 +124,26 @@ class Timestamps(Section):
     every: Annotated[Duration, bounded("10s", "30d")] = 3600.0
 
 
+class LogArchive(Section):
+    """Segments of the log, each as a file that verifies without it: after ``every`` or ``events``."""
+
+    folder: FileName
+    every: Annotated[Duration, bounded("1m", "1d")] = 3600.0
+    events: Annotated[int, Strict(), Field(ge=1000, le=100_000)] = 20_000
+
+
+class LogRetention(Section):
+    """What is archived and older than ``keep`` is deleted from the database. ``hold``: what is younger than this day
+    stays, whatever its age (a legal hold)."""
+
+    keep: Annotated[Duration, bounded("90d", "36500d")] = 2557 * 86_400.0
+    hold: Moment | None = None
+
+
 class Log(Section):
-    """Who else keeps the log's checkpoints. ``origin`` names the log for good; default: idbridge/<bridge.name>.
+    """Who else keeps the log's checkpoints, and how long it is kept itself.
+
+    ``origin`` names the log for good; default: idbridge/<bridge.name>.
 
     ``copies`` is a folder on media that keep what was written once. ``late``: when missing attestations are an alarm.
     """
@@ -134,3 +153,5 @@ class Log(Section):
     timestamps: Timestamps | None = None
     copies: FileName | None = None
     late: Annotated[Duration, bounded("1m", "30d")] = 3600.0
+    archive: LogArchive | None = None
+    retention: LogRetention | None = None

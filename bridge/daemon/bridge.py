@@ -28,6 +28,7 @@ from bridge.daemon.attesting import Attesting
 from bridge.daemon.delivering import Copies
 from bridge.daemon.heartbeat import Heartbeat
 from bridge.daemon.issuers import Issuers
+from bridge.daemon.keeping import Keeping
 from bridge.daemon.metering import Metering
 from bridge.daemon.opening import (
     Storage,
@@ -99,6 +100,7 @@ class Bridge:
             storage.log_engine, reactor, config.bridge.name, storage.checkpoints, node=_node(), version=__version__
         )
         self.attesting = Attesting(reactor, storage.log_engine, self._attest_pool, self.translation.keep)
+        self.keeping = Keeping(reactor, storage.reading_engine, self.translation, storage.now)
         self._heartbeat = Heartbeat(reactor, self.translation.post, _node(), __version__)
         self.issuers = Issuers(reactor, self._keys_changed)
         self._adapter_types = find_adapters()
@@ -197,6 +199,8 @@ class Bridge:
         self._heartbeat.start()
         self._summing_up.start()
         self._prune.start(now=True)
+        self.keeping.take(self.config)
+        self.keeping.start()
         self.ready = True
         self._reconciling.start(now=True)  # at once: a change of a secret that a crash cut off keeps agents out
 
@@ -219,6 +223,7 @@ class Bridge:
         self.issuers.stop()
         await self.metering.stop()
         await self.alerting.stop()
+        await self.keeping.stop()
         await self._recording_pool.stop(grace=2.0)  # before the log, which hears of the end of each
         await self.translation.stop()
         await self.copies.stop()
@@ -440,6 +445,7 @@ class Bridge:
         self._pruning.retention = conversion.retention(new)
         core.replay.mode = new.credentials.replay
         self.attesting.take(attesting)
+        self.keeping.take(new)
         self.issuers.take(sources)
         self.issuers.start()
         self.listeners.update(opened)

@@ -164,6 +164,7 @@ def status(bridge: Bridge) -> dict[str, Any]:
         "log": bridge.translation.unavailable or "ok",
         "log_pending": bridge.translation.pending(),
         "attestations": bridge.attesting.state(),
+        "archive": {"last": bridge.keeping.archived, "failure": bridge.keeping.failure},
         "config": str(bridge.config.path),
         "digest": bridge.config.digest,
         "agents": len(core.directory),

@@ -12,6 +12,7 @@ from bridge.sinks.destination import Batch
 from bridge.storage import reading
 from bridge.translation.extent import last_seq
 from bridge.translation.formats import Line
+from bridge.translation.pruned import pruned_upto
 from bridge.translation.reading import LoggedEvent
 
 MAX_SIZE = 2 * 1024 * 1024
@@ -58,15 +59,17 @@ class Source:
             )
 
     def _digest(self, seq: int) -> str | None:
-        """None when its text was pruned."""
+        """None when it was pruned."""
         with reading(self._engine) as connection:
             row = connection.exec_driver_sql("SELECT body FROM event WHERE seq = ?", (seq,)).one_or_none()
+            if row is None and seq <= pruned_upto(connection):
+                return None
         if row is None:
             raise LogExchanged(
                 f"the log ends before event {seq}, which was delivered already: it was restored from a backup or cut;"
                 " see `idbridge log verify`, and say where to go on with `idbridge log resend`"
             )
-        return _sha256(row[0]) if row[0] else None
+        return _sha256(row[0])
 
     def in_thread_batch(self, cursor: Cursor, count: int, line: Line) -> Batch | None:
         """The next events, at most ``count`` of them; the very batch that was on its way, if one was."""

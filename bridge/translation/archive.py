@@ -2,22 +2,26 @@
 
 A segment is JSON lines: a header, then the exact bodies. The header has the checkpoint that the segment ends at, and
 the ``peaks`` of the tree before it (the roots of its perfect subtrees, from the left), so that the root can be computed
-from this file alone. It is written whole or not at all, and never again.
+from this file alone. It is written whole, read again, and never written again unless it is found damaged.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
 from bridge.adapter import BridgeError
-from bridge.storage import create_private, reading
+from bridge.storage import reading, replace_private
 from bridge.translation.checkpoints import Signed, first_signed
 from bridge.translation.proving import cosigned
+from bridge.translation.pruned import pruned_upto
 from bridge.translation.stored_tree import StoredTree
+from bridge.translation.tree import leaf_hash
 
 FORMAT = "idbridge-segment-1"
 
@@ -25,39 +29,141 @@ EVENTS = 20_000
 """In a segment, about 20 MB; a checkpoint lies nearer than that."""
 
 _NAME = re.compile(r"(\d{16})-(\d{16})\.jsonl")
+_DRAFT = re.compile(r"\.\d{16}-\d{16}\.jsonl\.[0-9a-f]{16}")
 
 
 class Unarchivable(BridgeError):
     """Events are not there any more. The message says which; `idbridge log verify` says what became of them."""
 
 
-def in_thread_archive(engine: Engine, folder: Path) -> list[Path]:
-    """Writes what ``folder`` does not have yet, up to the last checkpoint; returns the new files.
-
-    Raises Unarchivable, StorageError, OSError.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    written: list[Path] = []
-    start = max((int(found[2]) for file in folder.iterdir() if (found := _NAME.fullmatch(file.name))), default=0)
-    while True:
-        with reading(engine) as connection:
-            signed = _end(connection, start)
-            if signed is None:
-                return written
-            content = _segment(connection, start, signed)
-        path = folder / f"{start + 1:016}-{signed.size:016}.jsonl"
-        create_private(path, content)
-        written.append(path)
-        start = signed.size
+class SegmentDamaged(BridgeError):
+    """A file of the archive does not have the events that its name says. The message says what to do."""
 
 
-def _end(connection: Connection, start: int) -> Signed | None:
-    """The last checkpoint within reach of a segment, else the next one."""
-    within = first_signed(connection, "WHERE size > ? AND size <= ? ORDER BY size DESC", start, start + EVENTS)
-    return within or first_signed(connection, "WHERE size > ? ORDER BY size", start)
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A file with the events ``first`` to ``last``."""
+
+    path: Path
+    first: int
+    last: int
 
 
-def _segment(connection: Connection, start: int, signed: Signed) -> bytes:
+def segments(folder: Path) -> list[Segment]:
+    """What the names in the folder say, by the first event. Raises OSError."""
+    found = ((file, _NAME.fullmatch(file.name)) for file in folder.iterdir())
+    return sorted(
+        (Segment(file, int(name[1]), int(name[2])) for file, name in found if name), key=lambda one: one.first
+    )
+
+
+class Archive:
+    """A folder of segments, each of about ``events``. Methods block, and raise Unarchivable, SegmentDamaged,
+    StorageError, OSError. ``intact``: the files (name, size, time) that were read and are right."""
+
+    def __init__(self, engine: Engine, folder: Path, events: int = EVENTS) -> None:
+        self.folder = folder
+        self.events = events
+        self.intact: set[tuple[str, int, int]] = set()
+        self._engine = engine
+
+    def in_thread_write(self, least: int = 1) -> list[Segment]:
+        """Writes what the folder does not have yet up to the last checkpoint, once that is ``least`` events, and again
+        what a crash or a full disk left by halves; returns the new segments."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file in self.folder.iterdir():
+            if _DRAFT.fullmatch(file.name):
+                file.unlink()  # of a writer that was killed; there is one writer
+        present = {one.first: one for one in segments(self.folder)}
+        newest = max(present, default=0)
+        written: list[Segment] = []
+        start = 0
+        while True:
+            one = present.pop(start + 1, None)
+            if one is not None and (one.first != newest or self._looks_intact(one)):
+                start = one.last
+                continue
+            following = min((first for first in present if first > start), default=0)
+            made = self._next(start, following - 1 if following else one.last if one else 0, least, damaged=one)
+            if isinstance(made, int):
+                if made <= start:
+                    return written
+                start = made
+            else:
+                written.append(made)
+                start = made.last
+
+    def in_thread_check(self, one: Segment) -> str:
+        """Whether the file has the very events of the log, whose bodies may be gone meanwhile; returns its SHA-256.
+
+        Raises SegmentDamaged.
+        """
+        data = one.path.read_bytes()
+        problem = self._problem(one, data)
+        if problem:
+            raise SegmentDamaged(f"{one.path}: {problem}; `idbridge log archive` writes it again while the log has it")
+        return hashlib.sha256(data).hexdigest()
+
+    def _looks_intact(self, one: Segment) -> bool:
+        """Once for each file as it is."""
+        state = one.path.stat()
+        mark = (one.path.name, state.st_size, state.st_mtime_ns)
+        if mark not in self.intact:
+            if self._problem(one, one.path.read_bytes()):
+                return False
+            self.intact.add(mark)
+        return True
+
+    def _problem(self, one: Segment, data: bytes) -> str:
+        """What is wrong with a segment; "" when nothing is."""
+        try:
+            top, *bodies = data.split(b"\n")
+            header = json.loads(top)
+            note, ends = str(header["checkpoint"]), (header["format"], header["first"], header["last"])
+        except (ValueError, LookupError, TypeError):
+            return "is not a segment"
+        if bodies[-1:] != [b""] or len(bodies) - 1 != one.last - one.first + 1:
+            return "was cut, or written by halves"
+        with reading(self._engine) as connection:
+            tree = StoredTree(connection)
+            signed = first_signed(connection, "WHERE size = ?", one.last)
+            growing = tree.growing(one.first - 1)
+            peaks = [hash.hex() for _, hash in growing.peaks]
+            root = tree.root(one.last)
+        for body in bodies[:-1]:
+            growing.add(leaf_hash(body))
+        if ends != (FORMAT, one.first, one.last) or header.get("peaks") != peaks or growing.root() != root:
+            return "has not the events that were logged"
+        return "" if signed is not None and note.startswith(signed.note) else "is not under a checkpoint of this log"
+
+    def _next(self, start: int, limit: int, least: int, damaged: Segment | None) -> Segment | int:
+        """Writes the segment after ``start``, up to ``limit`` if that is not 0; else from where to go on."""
+        with reading(self._engine) as connection:
+            gone = pruned_upto(connection)
+            if start < gone and damaged is not None:
+                raise SegmentDamaged(f"{damaged.path}: is damaged, and the log has its events no more; restore a copy")
+            if start < gone:
+                return min(limit, gone) if limit else gone
+            signed = self._end(connection, start, limit)
+            if signed is None or (not limit and signed.size - start < least):
+                return start
+            content = _content(connection, start, signed)
+        one = Segment(self.folder / f"{start + 1:016}-{signed.size:016}.jsonl", start + 1, signed.size)
+        replace_private(one.path, content)
+        if not self._looks_intact(one):
+            raise SegmentDamaged(f"{one.path}: cannot be read again as it was written; is the disk sound?")
+        return one
+
+    def _end(self, connection: Connection, start: int, limit: int) -> Signed | None:
+        """The last checkpoint within reach of a segment, else the next one."""
+        most = limit or 2**62
+        within = first_signed(
+            connection, "WHERE size > ? AND size <= ? ORDER BY size DESC", start, min(start + self.events, most)
+        )
+        return within or first_signed(connection, "WHERE size > ? AND size <= ? ORDER BY size", start, most)
+
+
+def _content(connection: Connection, start: int, signed: Signed) -> bytes:
     sql = "SELECT body FROM event WHERE seq > ? AND seq <= ? ORDER BY seq"
     bodies = list(connection.exec_driver_sql(sql, (start, signed.size)).scalars())
     if len(bodies) != signed.size - start:

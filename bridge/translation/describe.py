@@ -18,6 +18,8 @@ from bridge.translation.vocabulary import (
     INTENT,
     KEY_CHANGE,
     LOG_HEARTBEAT,
+    LOG_KEY,
+    LOG_PRUNE,
     LOG_READ,
     LOG_RECOVERED,
     LOG_SINK,
@@ -59,6 +61,7 @@ _SUBJECTS = {
     SECRET_SCAN: "searched files for static secrets",
     DENY_CHANGE: "changed the deny list",
     KEY_CHANGE: "changed the keys of an issuer",
+    LOG_KEY: "replaced the key that checkpoints of the log are signed with",
     TOKEN_ISSUE: "issued a token",
     SESSION_STOP: "asked to end a session",
 }
@@ -153,6 +156,12 @@ def _pruned(body: Fields) -> str:
     return f"{count} recordings were kept long enough and are removed ({size} bytes)"
 
 
+def _pruned_events(body: Fields) -> str:
+    detail = _part(body, "detail")
+    first, last, kept = (detail.get(name, 0) for name in ("first", "last", "kept"))
+    return f"The events {first} to {last} were kept long enough and are deleted, but for {kept}; the archive has them"
+
+
 def _read(body: Fields) -> str:
     detail = _part(body, "detail")
     query, count = detail.get("query", "read"), detail.get("count", 0)
@@ -220,6 +229,7 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     SESSION_CLOSE: _closed,
     SESSION_RECORDING: _recorded,
     RECORDING_PRUNE: _pruned,
+    LOG_PRUNE: _pruned_events,
     OPERATION: _operation,
     LOG_READ: _read,
     RECONCILE: _compared,

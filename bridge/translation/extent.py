@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from bridge.translation.note import hash_line
 from bridge.translation.proving import root_in
+from bridge.translation.pruned import Pruned, last_pruned
 from bridge.translation.stored_tree import TreeDamaged
 
 
@@ -16,7 +17,8 @@ from bridge.translation.stored_tree import TreeDamaged
 class Extent:
     """The log as it was when it was asked: events 1 to ``size`` under ``root`` (base64, as in a checkpoint).
 
-    ``checkpoint`` is the last signed note, "" before the first; ``damaged`` says why there is no root.
+    ``checkpoint`` is the last signed note, "" before the first; ``damaged`` says why there is no root. What was
+    ``pruned`` at its front stands in the archive only.
     """
 
     size: int
@@ -24,28 +26,36 @@ class Extent:
     checkpoint: str = ""
     checkpoint_size: int = 0
     damaged: str = ""
+    pruned: Pruned | None = None
 
     def plain(self) -> dict[str, Any]:
         return {
-            "first": min(self.size, 1),
+            "first": min(self.size, self.pruned.last + 1 if self.pruned else 1),
             "last": self.size,
             "root": self.root,
             "checkpoint_size": self.checkpoint_size,
             "checkpoint": self.checkpoint,
             **({"damaged": self.damaged} if self.damaged else {}),
+            **({"pruned": _told(self.pruned)} if self.pruned else {}),
         }
+
+
+def _told(pruned: Pruned) -> dict[str, Any]:
+    """Times in Unix milliseconds: of the pruning, and of the last event that went."""
+    return {"last": pruned.last, "until": pruned.until, "at": pruned.at, "event": pruned.seq}
 
 
 def extent(connection: Connection) -> Extent:
     """In the transaction of the answer itself. A damaged tree keeps no answer back, it is told."""
-    size = last_seq(connection)
+    size, pruned = last_seq(connection), last_pruned(connection)
     try:
         found = root_in(connection)
     except TreeDamaged as failure:
-        return Extent(size, damaged=str(failure))
+        return Extent(size, damaged=str(failure), pruned=pruned)
     if found.size != size:
-        return Extent(size, damaged=f"the tree has {found.size} of {size} events; run `idbridge log verify`")
-    return Extent(size, hash_line(found.root), found.checkpoint, found.checkpoint_size)
+        damaged = f"the tree has {found.size} of {size} events; run `idbridge log verify`"
+        return Extent(size, damaged=damaged, pruned=pruned)
+    return Extent(size, hash_line(found.root), found.checkpoint, found.checkpoint_size, pruned=pruned)
 
 
 def last_seq(connection: Connection) -> int:

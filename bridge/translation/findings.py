@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from bridge.translation.identifiers import timestamp
 from bridge.translation.tree import EMPTY
 
 MAX_FINDINGS = 1000
@@ -17,6 +18,8 @@ CODES = {
     "cut": "events at the end are not there any more",
     "rewritten": "events are not those that were signed",
     "forked": "the log does not continue a checkpoint that was kept elsewhere",
+    "pruned": "what the log says of a pruning does not agree with what is left",
+    "archive": "a file of the archive is not what it was, or not there",
     "unreadable": "the database is damaged there",
     "tree": "a kept hash is wrong or missing, though the events may be what they were",
     "signature": "a checkpoint was not signed by a known key",
@@ -37,10 +40,32 @@ class Finding:
         return f"{where}: {self.text}" if self.first else self.text
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """Of the events ``first`` to ``last``, ``kept`` are left, as event ``event`` says; it was written ``at`` (Unix
+    milliseconds). ``unfinished``: how many are still there that were to be deleted."""
+
+    first: int
+    last: int
+    kept: int
+    event: int
+    at: int
+    unfinished: int
+
+    def __str__(self) -> str:
+        kept = f", {self.kept} of them kept" if self.kept else ""
+        unfinished = f"; {self.unfinished} are not deleted yet" if self.unfinished else ""
+        return (
+            f"events {self.first} to {self.last} pruned on {timestamp(self.at)} (event {self.event}){kept}, hashes"
+            f" verified{unfinished}"
+        )
+
+
 @dataclass(slots=True)
 class Report:
     """``since`` is the size from which on bodies were read. ``signed`` and ``witnessed`` are the sizes of the last
-    checkpoints that the log, and a known witness, signed and that agree; ``witnessed_at`` is Unix seconds."""
+    checkpoints that the log, and a known witness, signed and that agree; ``witnessed_at`` is Unix seconds. ``pruned``:
+    what is missing because the log says so; the hashes of it are verified all the same."""
 
     size: int = 0
     root: bytes = EMPTY
@@ -50,6 +75,7 @@ class Report:
     signed: int = 0
     witnessed: int = 0
     witnessed_at: int = 0
+    pruned: list[Gone] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
     def found(self, code: str, text: str, first: int = 0, last: int = 0) -> None:

@@ -29,10 +29,12 @@ CLOCK_TOLERANCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """``missing`` sequence numbers; ``open_intents`` whose outcome is awaited; ``guards`` of ``expected_guards``
-    triggers that refuse changes; ``first_at`` the time of the oldest event (0: none)."""
+    """``events`` that are there and ``missing`` sequence numbers, both without the first ``pruned``; ``open_intents``
+    whose outcome is awaited; ``guards`` of ``expected_guards`` triggers that refuse changes; ``first_at`` the time of
+    the oldest event (0: none)."""
 
     events: int
+    pruned: int
     missing: int
     open_intents: int
     guards: int
@@ -64,15 +66,17 @@ class Used:
 
 
 def in_thread_completeness(reader: LogReader) -> Completeness:
+    gone = reader.in_thread_extent().pruned
+    pruned = gone.last if gone else 0
     events, last, first_at = reader.in_thread_rows(
-        "SELECT count(*), ifnull(max(seq), 0), ifnull(min(ts), 0) FROM event"
+        "SELECT count(*), ifnull(max(seq), 0), ifnull(min(ts), 0) FROM event WHERE seq > ?", (pruned,)
     )[0]
     names = [trigger.split()[2] for trigger in TRIGGERS]
     marks = ", ".join("?" * len(names))
     sql = f"SELECT count(*) FROM sqlite_master WHERE type = 'trigger' AND name IN ({marks})"
     guards = reader.in_thread_rows(sql, names)[0][0]
     intents = reader.in_thread_rows("SELECT count(*) FROM open_intent")[0][0]
-    return Completeness(events, last - events, intents, guards, len(names), first_at)
+    return Completeness(events, pruned, last - pruned - events, intents, guards, len(names), first_at)
 
 
 def in_thread_life(reader: LogReader, since: int, until: int) -> Life:

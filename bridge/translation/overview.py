@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bridge.storage import StorageError, reading, writing
 from bridge.translation.conditions import PERSON, REASON
 from bridge.translation.extent import last_seq
+from bridge.translation.pruned import KEPT, pruned_upto
 
 BLOCK = 1024
 """Events of a block: few enough to read one in a millisecond, enough that its sum is much smaller than they are."""
@@ -34,7 +36,7 @@ MAX_WORDING = 64 * 1024
 """Characters of a block's different texts that are made searchable. A block with more is read whenever text is looked
 for: statements whose literals are kept are nearly all different."""
 
-VERSION = 1
+VERSION = 2
 """Of these tables; others are dropped and made anew."""
 
 SUBJECT = ("agent", "owner", "person", "system", "account", "labels")
@@ -58,16 +60,21 @@ _TABLES = (
     "CREATE INDEX tally_by_subject ON tally (subject, block)",
     "CREATE INDEX tally_by_kind ON tally (kind, block)",
     "CREATE VIRTUAL TABLE wording USING fts5 (text, tokenize='trigram', detail=none, content='')",
+    "CREATE TABLE basis (pruned INTEGER)",
     f"PRAGMA user_version={VERSION}",
 )
 
+_LEFT = f"(seq > ? OR type IN ({', '.join(map(repr, KEPT))}))"
+"""Of an event: that it stays after the pruning up to a sequence number, whether or not that has come to it."""
+
 _GROUPS = (
     f"SELECT (seq - 1) / ?, {EXPRESSIONS}, count(*), min(seq), max(seq), min(ts), max(ts)"
-    f" FROM event NOT INDEXED WHERE seq BETWEEN ? AND ? GROUP BY {', '.join(map(str, range(1, len(DIMENSIONS) + 2)))}"
+    f" FROM event NOT INDEXED WHERE seq BETWEEN ? AND ? AND {_LEFT}"
+    f" GROUP BY {', '.join(map(str, range(1, len(DIMENSIONS) + 2)))}"
 )
 _WORDS = (
     "SELECT DISTINCT json_extract(body, '$.action.verb', '$.action.text', '$.action.objects', '$.decision.rules')"
-    " FROM event NOT INDEXED WHERE seq BETWEEN ? AND ?"
+    f" FROM event NOT INDEXED WHERE seq BETWEEN ? AND ? AND {_LEFT}"
 )
 _NOTHING = "[null,null,null,null]"
 
@@ -98,13 +105,15 @@ class Overview:
                 if not believed(connection, log):
                     _drop(connection)
                     _prepare(connection)
+                    connection.exec_driver_sql("INSERT INTO basis VALUES (?)", (pruned_upto(log),))
                 size, first = self._block, covered(connection) + 1
                 events = last_seq(log)
                 count = min((events - first + 1) // size, AT_ONCE)
                 if count <= 0:
                     return 0
-                groups = log.exec_driver_sql(_GROUPS, (size, first, first + count * size - 1)).all()
-                added = [_block(log, begin, begin + size - 1) for begin in range(first, first + count * size, size)]
+                gone, end = pruned_upto(log), first + count * size
+                groups = log.exec_driver_sql(_GROUPS, (size, first, end - 1, gone)).all()
+                added = [_block(log, begin, begin + size - 1, gone) for begin in range(first, end, size)]
             _insert(connection, groups, [((first - 1) // size + number, *one) for number, one in enumerate(added)])
         return count
 
@@ -126,7 +135,11 @@ def covered(connection: Connection) -> int:
 
 
 def believed(connection: Connection, log: Connection) -> bool:
-    """Whether the event that the overview ends with is the one in the log: it may be another log by now."""
+    """Whether the event that the overview ends with is the one in the log: it may be another log by now; and whether no
+    events that it sums up were pruned since."""
+    basis = connection.exec_driver_sql("SELECT pruned FROM basis").scalar()
+    if basis is None or basis != pruned_upto(log):
+        return False
     row = connection.exec_driver_sql("SELECT last, ending FROM block ORDER BY block DESC LIMIT 1").first()
     return row is None or _ending(log, row[0]) == row[1]
 
@@ -136,12 +149,12 @@ def _ending(log: Connection, seq: int) -> str:
     return hashlib.sha256(str(body).encode()).hexdigest()
 
 
-def _block(log: Connection, first: int, last: int) -> tuple[Any, ...]:
+def _block(log: Connection, first: int, last: int, gone: int) -> tuple[Any, ...]:
     """Last sequence number, first and last time, whether its texts are too much, its ending, and else its texts."""
     times = log.exec_driver_sql(
-        "SELECT min(ts), max(ts) FROM event NOT INDEXED WHERE seq BETWEEN ? AND ?", (first, last)
+        f"SELECT min(ts), max(ts) FROM event NOT INDEXED WHERE seq BETWEEN ? AND ? AND {_LEFT}", (first, last, gone)
     )
-    found = log.exec_driver_sql(_WORDS, (first, last)).scalars()
+    found = log.exec_driver_sql(_WORDS, (first, last, gone)).scalars()
     texts = [text for text in found if text != _NOTHING]
     wordy = sum(map(len, texts)) > MAX_WORDING
     return (last, *times.one(), int(wordy), _ending(log, last), "" if wordy else "\n".join(texts))
@@ -155,7 +168,8 @@ def _insert(connection: Connection, groups: Sequence[Any], added: Sequence[tuple
         (row[0], subjects[tuple(row[1:cut])], kinds[tuple(row[cut : cut + len(KIND)])], *row[cut + len(KIND) :])
         for row in groups
     ]
-    connection.exec_driver_sql("INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    if rows:
+        connection.exec_driver_sql("INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
     connection.exec_driver_sql("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?)", [one[:-1] for one in added])
     texts = [(one[0], one[-1]) for one in added if one[-1]]
     if texts:
@@ -166,9 +180,9 @@ def _ids(
     connection: Connection, table: str, names: Sequence[str], values: Sequence[tuple[Any, ...]]
 ) -> dict[tuple[Any, ...], int]:
     """The id of each value; each occurrence counts as a tally, by which a query finds its cheapest way."""
-    counts: dict[tuple[Any, ...], int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
+    counts = Counter(values)
+    if not counts:
+        return {}
     marks = ", ".join("?" * len(names))
     connection.exec_driver_sql(
         f"INSERT INTO {table} (tallies, {', '.join(names)}) VALUES (?, {marks})"
@@ -193,6 +207,6 @@ def _prepare(connection: Connection) -> None:
 
 
 def _drop(connection: Connection) -> None:
-    for table in ("subject", "kind", "block", "tally", "wording"):
+    for table in ("subject", "kind", "block", "tally", "wording", "basis"):
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
     connection.exec_driver_sql("PRAGMA user_version=0")

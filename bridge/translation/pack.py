@@ -49,12 +49,14 @@ _HOUR = 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What was asked: the query as text, and the period in Unix milliseconds. ``notes`` go into the summary."""
+    """What was asked: the query as text, and the period in Unix milliseconds. ``notes`` go into the summary;
+    ``pruned`` is the last event of the period that the log has no more, 0 when it has all."""
 
     query: str
     since: int
     until: int
     notes: tuple[str, ...] = ()
+    pruned: int = 0
 
 
 @dataclass(slots=True)
@@ -172,6 +174,7 @@ def _manifest(place: Path, signer: Signer, scope: Scope, packed: Packed) -> None
         "checkpoint": {"size": packed.size, "root": packed.root},
         "files": files,
         **packed.sections,
+        **({"pruned": scope.pruned} if scope.pruned else {}),
     }
     text = _json(manifest)
     (place / "manifest.json").write_text(text, encoding="utf-8")

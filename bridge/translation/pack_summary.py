@@ -71,7 +71,11 @@ def _work(body: Fields) -> tuple[str, str, str, str, str]:
 def _gaps(events: Mapping[str, Any]) -> str:
     if not events["count"]:
         return ""
-    return " without a gap" if events["gapless"] else ", others between them were not asked for"
+    return (
+        " without a gap"
+        if events["gapless"]
+        else ", others between them were not asked for or are not in the log any more"
+    )
 
 
 def _table(title: str, columns: tuple[str, ...], counts: Mapping[Any, int]) -> Iterator[str]:

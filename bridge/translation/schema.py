@@ -43,6 +43,7 @@ Index("event_by_agent", event.c.agent, event.c.ts, sqlite_where=text(NOT_OPERATI
 Index("event_by_account", event.c.system, event.c.account, event.c.ts, sqlite_where=text(NOT_OPERATION))
 Index("event_by_type", event.c.type, event.c.ts, sqlite_where=text(NOT_OPERATION))
 Index("event_by_outcome", event.c.outcome, event.c.ts, sqlite_where=text(NOT_SUCCESS))
+Index("event_pruned", event.c.seq, sqlite_where=text("type = 'log.prune'"))
 
 session = Table(
     "session",
@@ -122,7 +123,11 @@ attestation = Table(
 TRIGGERS = (
     "CREATE TRIGGER event_no_update BEFORE UPDATE ON event"
     " BEGIN SELECT RAISE(ABORT, 'the translation log is append-only'); END",
+    # Only what a ``log.prune`` event names, and nothing that policy and registry follow from (see ``pruned``).
     "CREATE TRIGGER event_no_delete BEFORE DELETE ON event"
+    " WHEN OLD.type IN ('policy.version', 'registry.change', 'log.prune', 'log.key')"
+    " OR OLD.seq > ifnull((SELECT CAST(substr(body, instr(body, '\"last\":') + 7) AS INTEGER)"
+    " FROM event INDEXED BY event_pruned WHERE type = 'log.prune' ORDER BY seq DESC LIMIT 1), 0)"
     " BEGIN SELECT RAISE(ABORT, 'the translation log is append-only'); END",
     # INSERT OR REPLACE fires no delete trigger; this also keeps the sequence without gaps whoever writes.
     "CREATE TRIGGER event_in_sequence BEFORE INSERT ON event"

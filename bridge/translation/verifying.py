@@ -5,6 +5,8 @@ Ideas:
 * Bodies are compared with the leaf hashes, leaf hashes with the inner ones, and both with every checkpoint that was
   signed; a finding says which of these disagree, and over which events.
 * A checkpoint that somebody kept elsewhere (``held``) is what a stolen key cannot change.
+* What is missing may have been pruned: then an event of the log names it (``pruned``), and the hashes that stay take
+  the place of the bodies. Whatever is missing otherwise is a finding.
 * One read per ``CHUNK`` events, so that the log is written meanwhile; what cannot be read is narrowed down and named,
   and the rest is looked at all the same.
 """
@@ -12,14 +14,18 @@ Ideas:
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy import Engine
 
 from bridge.storage import StorageError, reading
-from bridge.translation.findings import Report
+from bridge.translation.archive import Archive, SegmentDamaged, segments
+from bridge.translation.findings import Gone, Report
 from bridge.translation.note import COSIGNATURE, Checkpoint, Note, NoteRefused, VerifierKey, opened
+from bridge.translation.pruned import Pruned, digest, every_pruned
 from bridge.translation.stored_tree import STEP, StoredTree, TreeDamaged
 from bridge.translation.tree import Growing, leaf_hash, root
 
@@ -37,29 +43,38 @@ def in_thread_verify(
     *,
     held: Sequence[Checkpoint] = (),
     since: Checkpoint | None = None,
+    archive: Archive | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Blocks. ``keys``: of the log and of witnesses. ``held``: checkpoints kept elsewhere, opened already.
 
     With ``since`` bodies up to it are not read again; that the log still continues it is looked at.
+    ``archive``: where what was pruned should be; its files are looked at as well.
     ``progress`` is told how many events are done, of how many. Raises StorageError when nothing can be read.
     """
-    return _Verification(engine, keys, [*held, *([since] if since else [])]).run(since, progress)
+    return _Verification(engine, keys, [*held, *([since] if since else [])], archive).run(since, progress)
 
 
 class _Verification:
-    def __init__(self, engine: Engine, keys: Sequence[VerifierKey], held: Sequence[Checkpoint]) -> None:
+    def __init__(
+        self, engine: Engine, keys: Sequence[VerifierKey], held: Sequence[Checkpoint], archive: Archive | None
+    ) -> None:
         self._engine = engine
+        self._archive = archive
         self._keys = keys
         self._held = sorted(held, key=lambda one: one.size)
         self._growing = Growing()
         self._agreed = {"rewritten": 0, "forked": 0}  # sizes up to which the checkpoints of either kind agree
         self._unreadable: set[int] = set()
+        self._pruned: list[Pruned] = []
+        self._left: dict[int, list[int]] = {}  # by the event that says so: what it says is kept, and is there
+        self._unfinished: Counter[int] = Counter()
         self.report = Report()
 
     def run(self, since: Checkpoint | None, progress: Callable[[int, int], None]) -> Report:
         report = self.report
         self._ends()
+        self._claims()
         if since is not None and since.size <= report.size:
             self._skip(since)
         start = report.since
@@ -69,6 +84,7 @@ class _Verification:
             start = end
             progress(start - report.since, report.size - report.since)
         report.root = self._growing.root()
+        self._prunings()
         self._upper_levels()
         self._witnesses()
         return report
@@ -93,6 +109,10 @@ class _Verification:
         ):
             if end > size:
                 report.found("cut", f"not there any more: the log ends at {size}, {name} has {end}", size + 1, end)
+
+    def _claims(self) -> None:
+        with suppress(StorageError), reading(self._engine) as connection:  # where it is damaged, the bodies say so
+            self._pruned = list(every_pruned(connection))
 
     def _skip(self, since: Checkpoint) -> None:
         """Begins after a checkpoint, if the tree still contains it; else the whole log is read, to say where."""
@@ -128,6 +148,9 @@ class _Verification:
             if first < held.size <= last:
                 text = f"not those of the checkpoint of {held.size} events that was kept elsewhere"
                 self._agrees("forked", held, hashes[: held.size - first], text)
+        for one in self._pruned:
+            if first < one.last <= last and self._root(hashes[: one.last - first]) != one.root:
+                self.report.found("pruned", f"not those that event {one.seq} says were pruned", one.first, one.last)
         if last - first < BLOCK:
             for hash in hashes:
                 self._growing.add(hash)
@@ -151,15 +174,19 @@ class _Verification:
             report.signed = size
 
     def _agrees(self, code: str, checkpoint: Checkpoint, hashes: list[bytes], text: str) -> bool:
-        growing = self._growing.copy()
-        for hash in hashes:
-            growing.add(hash)
-        agreed = growing.root() == checkpoint.root
+        agreed = self._root(hashes) == checkpoint.root
         if agreed:
             self._agreed[code] = checkpoint.size
         elif code not in {one.code for one in self.report.findings}:  # all that follow disagree because of the first
             self.report.found(code, text, self._agreed[code] + 1, checkpoint.size)
         return agreed
+
+    def _root(self, hashes: list[bytes]) -> bytes:
+        """Of what was looked at until now and these leaves."""
+        growing = self._growing.copy()
+        for hash in hashes:
+            growing.add(hash)
+        return growing.root()
 
     def _leaves(self, start: int, end: int) -> list[bytes]:
         """The kept hashes; b"" where one is missing."""
@@ -181,6 +208,7 @@ class _Verification:
         self.report.read += len(rows)
         if len(rows) < end - start:
             self._missing(start, end, {seq for seq, _ in rows})
+        self._remains(start, end, rows)
         hashes = [leaf_hash(_data(body)) for _, body in rows]
         if hashes == leaves:
             return
@@ -204,9 +232,52 @@ class _Verification:
         return [*self._rows(start, middle), *self._rows(middle, end)]
 
     def _missing(self, start: int, end: int, present: set[int]) -> None:
-        for seq in range(start + 1, end + 1):
+        upto = self._pruned[-1].last if self._pruned else 0
+        for seq in range(max(start, upto) + 1, end + 1):
             if seq not in present and seq not in self._unreadable:
                 self.report.found("missing", "not there any more", seq)
+
+    def _remains(self, start: int, end: int, rows: Rows) -> None:
+        """What is still there of what was pruned: what is to stay, and what a killed bridge did not come to."""
+        for one in self._pruned:
+            if one.first <= end and one.last > start:
+                for seq, body in rows:
+                    if one.first <= seq <= one.last:
+                        if _type(body) in one.types:
+                            self._left.setdefault(one.seq, []).append(seq)
+                        else:
+                            self._unfinished[one.seq] += 1
+
+    def _prunings(self) -> None:
+        for one in self._pruned:
+            if one.last <= self.report.since:
+                continue
+            left = self._left.get(one.seq, [])
+            if one.first > self.report.since and digest(left) != one.kept_digest:
+                text = f"{one.kept} of them were kept, as event {one.seq} says, and other ones are left: {len(left)}"
+                self.report.found("pruned", text, one.first, one.last)
+            gone = Gone(one.first, one.last, one.kept, one.seq, one.at, self._unfinished[one.seq])
+            self.report.pruned.append(gone)
+            self._archived(one)
+
+    def _archived(self, one: Pruned) -> None:
+        """The files that took its place, where they can be looked at."""
+        if self._archive is None:
+            return
+        present = {file.path.name: file for file in segments(self._archive.folder)}
+        for name, expected in one.segments.items():
+            try:
+                found = self._archive.in_thread_check(present[name])
+            except KeyError:
+                self.report.found("archive", f"{self._archive.folder / name}, where they should be, is not there",
+                                  one.first, one.last)  # fmt: skip
+            except (SegmentDamaged, OSError) as problem:
+                self.report.found("archive", str(problem), one.first, one.last)
+            else:
+                if found != expected:
+                    self.report.found(
+                        "archive", f"{name} is not the file that event {one.seq} names", one.first, one.last
+                    )
 
     # -- what is left
 
@@ -248,6 +319,13 @@ class _Verification:
 def _data(body: object) -> bytes:
     """Whatever somebody put there."""
     return body.encode() if isinstance(body, str) else bytes(body) if isinstance(body, bytes) else b""
+
+
+def _type(body: object) -> str:
+    try:
+        return str(json.loads(_data(body))["type"])
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def _changed(seq: int, body: object) -> str:

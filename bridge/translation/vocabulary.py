@@ -38,6 +38,8 @@ LOG_RECOVERED = "log.recovered"
 LOG_VERIFY = "log.verify"
 LOG_HEARTBEAT = "log.heartbeat"
 LOG_SINK = "log.sink"
+LOG_PRUNE = "log.prune"
+LOG_KEY = "log.key"
 ALARM = "alarm"
 ALERT = "alert"
 
@@ -68,6 +70,8 @@ TYPES = {
     LOG_HEARTBEAT: "once a minute: the bridge lives and can record; has how far its clock is off",
     LOG_VERIFY: "somebody looked whether the log is what it was",
     LOG_SINK: "a sink has failed for a while, works again, or is to send events again",
+    LOG_PRUNE: "events that were kept long enough and are archived are about to be deleted",
+    LOG_KEY: "the key that checkpoints are signed with is about to be replaced",
     ALARM: "something that should not happen",
     ALERT: "somebody was, or could not be, told of something",
 }
@@ -110,6 +114,7 @@ WITNESS_REFUSED = "witness-refused"
 WITNESS_LATE = "witness-late"
 CLOCK_JUMPED = "clock-jumped"
 CLOCK_OFF = "clock-off"
+ARCHIVE_FAILING = "archive-failing"
 REASONS = {
     OK: "nothing to say",
     BRIDGE_STOPPED: "the bridge ended (crash, kill, power) before the end was known; written at its next start",
@@ -124,6 +129,7 @@ REASONS = {
     WITNESS_REFUSED: "a witness says that the log is not what it was",
     CLOCK_JUMPED: "the host's clock was moved by more than a second at once",
     CLOCK_OFF: "the host's clock is off by more than a second",
+    ARCHIVE_FAILING: "segments of the log cannot be written to its archive, or one of them is damaged",
     WITNESS_LATE: "a witness, an authority or a folder has had no new checkpoint for too long",
 }
 

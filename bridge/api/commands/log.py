@@ -10,6 +10,7 @@ from bridge.api.services import Actor, Services
 from bridge.translation import facts
 from bridge.translation.actors import who_acted
 from bridge.translation.describe import describe
+from bridge.translation.identifiers import timestamp
 from bridge.translation.query import Query, QueryError, equals, merged, parse
 from bridge.translation.reading import MAX_SESSION_EVENTS, Answer, Filters, LoggedEvent
 from bridge.translation.record import Event
@@ -108,7 +109,9 @@ def _under(services: Services, actor: Actor, command: str, id: str, field: str) 
     events = events or _one(services, id)
     services.read(actor, command, Filters(session=id), len(events))
     if not events:
-        raise CommandFailed(f"nothing in the log under {id}", status=404, field=field)
+        gone = services.reader.in_thread_extent().pruned
+        pruned = f"; what is from before {timestamp(gone.until)} was pruned: see the archive" if gone else ""
+        raise CommandFailed(f"nothing in the log under {id}{pruned}", status=404, field=field)
     return events
 
 

@@ -274,7 +274,8 @@ def open_intents(evidence: Evidence) -> Figure:
 @figure
 def sequence(evidence: Evidence) -> Figure:
     found = evidence.completeness
-    text = f"{found.events} events in the whole log; {found.missing} sequence numbers are missing"
+    pruned = f", after {found.pruned} that were pruned" if found.pruned else ""
+    text = f"{found.events} events in the whole log{pruned}; {found.missing} sequence numbers are missing"
     return Figure(text, found.events, found.missing)
 
 
@@ -339,7 +340,9 @@ def retained(evidence: Evidence) -> Figure:
     first = evidence.completeness.first_at
     days = (evidence.until - first) // DAY_MS if first else 0
     since = timestamp(first) if first else "never"
-    return Figure(f"events since {since} are at hand: {days} days", days)
+    pruned = evidence.completeness.pruned
+    archived = f"; the {pruned} before them are in the archive only" if pruned else ""
+    return Figure(f"events since {since} are at hand: {days} days{archived}", days)
 
 
 @figure

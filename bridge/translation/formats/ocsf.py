@@ -290,5 +290,6 @@ _MAPPED: dict[str, Callable[[Fields], Mapped]] = {
     v.SECRET_CHANGE: _entity("secret"),
     v.DENY_CHANGE: _entity("deny list"),
     v.KEY_CHANGE: _entity("issuer keys"),
+    v.LOG_KEY: _entity("log key"),
     v.ALARM: _alarm,
 }

@@ -275,6 +275,7 @@ def test_an_older_log_gets_its_tree_at_the_upgrade(tmp_path: Path, path: Path, w
     with writing(old) as connection:
         for table in ("leaf", "node", "checkpoint", "attestation"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
+        connection.exec_driver_sql("DROP INDEX event_pruned")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
         insert = "INSERT INTO event VALUES (?, ?, 0, '', '', '', '', '', '', '', '', '', '')"
         connection.exec_driver_sql(insert, list(enumerate(bodies, 1)))
