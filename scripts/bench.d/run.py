@@ -41,9 +41,9 @@ Made by `scripts/bench {options}`: clients, servers and all peers share the mach
 the median of {rounds} runs, of {seconds} s where it is a rate. Only the ratios within one run mean something.
 
 pgbouncer in session mode reuses its server connections, so that its clients wait for one login; the bridge logs in
-upstream for every session, on purpose, as pgbouncer does with `server_lifetime = 0`: that row is the same work, and the one that
-the target of logins is held against. (Even a direct connection has a small part of the rate of one that reuses logins.) The legacy
-login is SCRAM-SHA-256, the one to pgbouncer MD5."""
+upstream for every session, on purpose, as pgbouncer does with `server_lifetime = 0`: that row is the same work, and the
+target of logins is held against it. (Even a direct connection has a small part of the rate of one that reuses logins.)
+The legacy login is SCRAM-SHA-256, the one to pgbouncer MD5."""
 
 
 class Report:
