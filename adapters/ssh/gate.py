@@ -45,6 +45,7 @@ class Gate:
     ) -> None:
         self._admission = admission
         self._statements = system.statements
+        self._recording = "required" if system.record_all else options.recording
         self._options = options
         self._limits = limits
         self._no_forward = tuple(f":{port}" for port in {SSH_PORT, ssh_port})
@@ -109,8 +110,8 @@ class Gate:
     def screen(self, channel: Channel, kind: str) -> Screen | None:
         """What records a session: of a shell without a terminal too, for whoever types into a pipe."""
         terminal = channel.terminal or (WITHOUT_TERMINAL if kind == "shell" else None)
-        if terminal is None or self._options.recording == "off":
+        if terminal is None or self._recording == "off":
             return None
-        required = self._options.recording == "required"
+        required = self._recording == "required"
         recording = self._admission.recording(f"terminal-{channel.agent}", required=required)
         return Screen(recording, terminal, f"{self._admission.agent.id} as {self._admission.account}")

@@ -25,7 +25,8 @@ class SystemFacts:
     ``tls`` is the listener's own certificate (None: TLS is not configured). ``host`` is the legacy host as configured,
     a name or an address; ``hosts`` are the names or patterns of a fleet's, among which
     ``AdmissionRequest.target["host"]`` chooses. ``folder`` is a private directory that is there for the adapter's own
-    keys. Times are seconds.
+    keys. ``record_all``: what can be recorded is recorded, or the session does not go on; asked anew after each
+    ``Door.admit``. Times are seconds.
     """
 
     name: str
@@ -35,6 +36,7 @@ class SystemFacts:
     host: str = ""
     hosts: tuple[str, ...] = ()
     folder: str = ""
+    record_all: bool = False
     hello_timeout: float = 10.0
     auth_timeout: float = 30.0
     upstream_timeout: float = 10.0

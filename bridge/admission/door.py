@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from twisted.internet.task import deferLater
 
@@ -17,6 +17,7 @@ from bridge.adapter import (
     Reason,
     Refused,
     SSHCertificate,
+    StatementLogging,
     Stream,
     SystemFacts,
 )
@@ -27,8 +28,10 @@ from bridge.admission.subjects import subject
 from bridge.admission.system import Core, StaticAccount, System, host_of
 from bridge.admission.texts import TEXTS
 from bridge.identity.agents import Agent
+from bridge.identity.issuer import emergency_of
 from bridge.identity.verifier import CredentialRejected, VerifiedCredential
 from bridge.policy import Decision, Request
+from bridge.policy.emergency import role
 from bridge.translation.log import LogUnavailable
 
 
@@ -71,13 +74,14 @@ class SystemDoor:
         self._core = core
         self._system = system
         self._client = client
+        self._facts = system.facts
         self.sessions: list[Session] = []
         self.turned_away = False
         self._admitted = admitted
 
     @property
     def system(self) -> SystemFacts:
-        return self._system.facts
+        return self._facts
 
     def plaintext_allowed(self, client: Stream) -> bool:
         if self._system.encrypts or client.tls is not None:
@@ -102,6 +106,7 @@ class SystemDoor:
             asked = self._asked(agent, verified, request)
             self._check_host(request)
             decision = attempt.decision = self._decide(asked)
+            self._check_emergency(verified, decision)
             account = self._account(decision, request)
             client = within or self._client
             session = Session(self._core, self._system, client, request, agent, verified, decision, asked)
@@ -189,7 +194,9 @@ class SystemDoor:
 
     def _asked(self, agent: Agent, credential: VerifiedCredential, request: AdmissionRequest) -> Request:
         return Request(
-            subject=subject(agent, delegated=credential.delegation.mode == "delegated"),
+            subject=subject(
+                agent, delegated=credential.delegation.mode == "delegated", emergency=emergency_of(credential)
+            ),
             system=self._system.name,
             account=None if request.account == agent.id else request.account,
             target=request.target,
@@ -205,6 +212,13 @@ class SystemDoor:
         if decision.ambiguous:
             text = "several accounts are granted: give the one you want as the user name"
         raise TurnedAway(Reason.NOT_GRANTED, detail=decision.reason, text=text)
+
+    def _check_emergency(self, credential: VerifiedCredential, decision: Decision) -> None:
+        """A token of a break-glass opens nothing else, whatever else the agent may do."""
+        emergency = emergency_of(credential)
+        if emergency and role(emergency) not in decision.rules:
+            text = "this token is for one break-glass, which is over or leads to another account"
+            raise TurnedAway(Reason.NOT_GRANTED, "break-glass", f"not by the break-glass {emergency}", text)
 
     def _check_withheld(self) -> None:
         why = self._core.withheld()
@@ -266,6 +280,7 @@ class SystemDoor:
             raise session.refused(Reason.UPSTREAM_UNAVAILABLE, "secret-unavailable", str(failure)) from None
         if session.ending is not None:  # revoked while the secret was read
             raise session.ending
+        self._facts = _in_full(self._system.facts) if session.emergency else self._system.facts
         session.hand_login(login)
         return session
 
@@ -299,6 +314,11 @@ class SystemDoor:
 def _check_possession(credential: VerifiedCredential, confirmed: str) -> None:
     if credential.confirmation and credential.confirmation != confirmed:
         raise CredentialRejected("cnf", "bound to a key that was not proven on this connection")
+
+
+def _in_full(system: SystemFacts) -> SystemFacts:
+    """An emergency is recorded in full, whatever the configuration says."""
+    return replace(system, statements=StatementLogging.FULL, record_all=True)
 
 
 def _without_reference(refused: Refused) -> Refused:

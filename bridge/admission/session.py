@@ -34,6 +34,7 @@ from bridge.admission.subjects import subject
 from bridge.admission.system import CUT_GRACE, Core, System, host_of
 from bridge.admission.texts import TEXTS
 from bridge.identity.agents import Agent, Directory
+from bridge.identity.issuer import emergency_of
 from bridge.identity.verifier import VerifiedCredential
 from bridge.policy import Decision, Effect, Exceeded, Meter, Mode, Policy, Request
 from bridge.translation import facts
@@ -104,6 +105,7 @@ class Session:
         self.account = decision.account
         self.actions = decision.actions
         self.credential = credential
+        self.emergency = emergency_of(credential)  # the break-glass that it belongs to
         self.system = system
         self.source = client.peer
         self.opened_at = core.now()
@@ -526,7 +528,8 @@ class Session:
         agent = self._directory.by_id(self.agent.id)
         if agent is not None:
             asked = self._asked
-            self._asked = replace(asked, subject=subject(agent, delegated=asked.subject.delegated))
+            now = subject(agent, delegated=asked.subject.delegated, emergency=self.emergency)
+            self._asked = replace(asked, subject=now)
         self._standing = self._policy.standing(self._asked, self.account)
         self._known.clear()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from bridge.alerts.watching import Alert
+from bridge.alerts.watching import BREAK_GLASS, DEMOTION, Alert
 from bridge.identity.agents import Owner
 
 CHANNEL = "channel:"
@@ -13,25 +13,33 @@ CHANNEL = "channel:"
 
 _ADDRESS = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,190}")
 
-SECURITY = frozenset({"bypass", "demoted", "log", "break-glass"})
+LEADERSHIP = frozenset({BREAK_GLASS, DEMOTION})
+"""Rules of which leadership hears."""
+
+SECURITY = LEADERSHIP | {"bypass", "demoted", "log"}
 """Rules of which security hears in any case."""
 
 
 class Routes:
-    """``channels`` are those configured, ``security`` some of them; ``mails``: whether a mail server is configured."""
+    """``channels`` are those configured, ``security`` and ``leadership`` some of them; ``mails``: whether a mail server
+    is configured."""
 
-    def __init__(self, owners: Mapping[str, Owner], channels: frozenset[str], security: tuple[str, ...], mails: bool):
+    def __init__(
+        self, owners: Mapping[str, Owner], channels: frozenset[str], security: tuple[str, ...],
+        leadership: tuple[str, ...], mails: bool,
+    ) -> None:  # fmt: skip
         self._owners = owners
         self._channels = channels
         self._security = security
+        self._leadership = leadership
         self._mails = mails
 
     def __call__(self, alert: Alert) -> tuple[str, ...]:
         """The channels, the owner's first. An owner that cannot be reached does not swallow an alert."""
         own = self.of_owner(self._owners.get(alert.owner))
-        if not own or alert.rule in SECURITY:
-            return tuple(dict.fromkeys((*own, *self._security)))
-        return own
+        security = self._security if not own or alert.rule in SECURITY else ()
+        leadership = self._leadership if alert.rule in LEADERSHIP else ()
+        return tuple(dict.fromkeys((*own, *security, *leadership)))
 
     def of_owner(self, owner: Owner | None) -> tuple[str, ...]:
         if owner is None:

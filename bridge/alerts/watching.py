@@ -10,6 +10,7 @@ from typing import Any
 
 from bridge.policy import Hours
 from bridge.translation.describe import describe
+from bridge.translation.emergency_words import step
 from bridge.translation.vocabulary import (
     ALARM,
     CONFIG_CHANGE,
@@ -21,6 +22,7 @@ from bridge.translation.vocabulary import (
     SESSION_OPEN,
     SESSION_REFUSED,
 )
+from bridge.translation.vocabulary import BREAK_GLASS as BREAK_GLASS_CHANGE
 
 Fields = Mapping[str, Any]
 
@@ -33,6 +35,7 @@ FEWEST_DAYS = 3
 
 STRICTNESS = {"observe": 0, "warn": 1, "enforce": 2}
 _BYPASS = "bypass"
+BREAK_GLASS, DEMOTION = "break-glass", "demotion"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ class Alert:
     @property
     def key(self) -> str:
         """Alerts with the same key are about the same trouble."""
+        if self.rule in (BREAK_GLASS, DEMOTION):
+            return ":".join((self.rule, self.session, self.title))
         return ":".join((self.rule, self.agent or self.account or self.system or "-", self.system))
 
 
@@ -103,6 +108,7 @@ class Watch:
             ALARM: self._alarm,
             CONFIG_CHANGE: self._configured,
             LOG_RECOVERED: self._recovered,
+            BREAK_GLASS_CHANGE: self._emergency,
         }
 
     def see(self, body: Fields) -> list[Alert]:
@@ -174,6 +180,24 @@ class Watch:
         ]
         if lowered and self.rules.demoted:
             yield Alert("demoted", "critical", "grants are enforced less than before", "; ".join(lowered), at)
+
+    def _emergency(self, body: Fields, at: float) -> Iterator[Alert]:
+        """Always told: no rule switches it off."""
+        change = body.get("change", {})
+        after = change.get("after", {})
+        if what := step(body):
+            yield Alert(
+                rule=BREAK_GLASS,
+                severity="critical",
+                title=f"break-glass: {what}",
+                text=describe(body),
+                at=at,
+                agent=after.get("agent", ""),
+                owner=after.get("owner", ""),
+                system=after.get("system", ""),
+                account=after.get("account", ""),
+                session=change.get("subject", ""),
+            )
 
     def _recovered(self, body: Fields, at: float) -> Iterator[Alert]:
         if self.rules.log_trouble:

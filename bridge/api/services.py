@@ -6,11 +6,12 @@ import getpass
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bridge.accounts.vaults import Store
 from bridge.adapter import Target
+from bridge.admission.emergencies import Emergencies
 from bridge.admission.usage import UsageStore
 from bridge.alerts import Outbox
 from bridge.api.failure import CommandFailed
@@ -18,17 +19,27 @@ from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Registry
 from bridge.policy import Policy
+from bridge.policy.emergency import Rules
 from bridge.translation import facts
 from bridge.translation.conditions import Selection
 from bridge.translation.identifiers import Identifiers
 from bridge.translation.log import LogUnavailable
 from bridge.translation.reading import LogReader, read_event
 from bridge.translation.record import Event, IndexKeys
-from bridge.translation.vocabulary import COMPLETE, DENY_CHANGE, FAILURE, INTENT, OUTCOME, PENDING, REGISTRY_CHANGE
+from bridge.translation.vocabulary import (
+    BREAK_GLASS,
+    COMPLETE,
+    DENY_CHANGE,
+    FAILURE,
+    INTENT,
+    OUTCOME,
+    PENDING,
+    REGISTRY_CHANGE,
+)
 
 _IDENTIFIERS = Identifiers()
-_ABOUT_AGENTS = frozenset({REGISTRY_CHANGE, DENY_CHANGE})
-"""Changes after which live sessions are looked at again."""
+_ABOUT_AGENTS = frozenset({REGISTRY_CHANGE, DENY_CHANGE, BREAK_GLASS})
+"""Changes of who may come and go: live sessions are looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +107,14 @@ class Services:
     store: Store
     usage: UsageStore
     outbox: Outbox
+    emergencies: Emergencies
     policy: Policy
     record: Callable[[Event], int]
     now: Callable[[], float]
     live: Live | None = None
     quotas: Callable[[], list[dict[str, Any]]] = list
     spelled: Callable[[str, Mapping[str, str]], Target] = lambda system, target: target
+    break_glass: Rules = field(default_factory=Rules)
 
     def running(self) -> Live:
         if self.live is None:

@@ -13,6 +13,7 @@ from bridge import __version__
 from bridge.cli import (
     agents,
     alerts,
+    breakglass,
     comparing,
     drills,
     legacy,
@@ -61,6 +62,7 @@ for command in (
     quotas.quota,
     drills.drill,
     alerts.alert,
+    breakglass.breakglass,
     log.log,
     witnessing.witness,
     reports.report,

@@ -25,8 +25,9 @@ def check(found: Findings) -> None:
             _named(found, on_call, (on_call.text or "").removeprefix(ROUTE), names)
     if alerts is None:
         return
-    for text, place in alerts.texts("security"):
-        _named(found, place, text, names)
+    for key in ("security", "leadership"):
+        for text, place in alerts.texts(key):
+            _named(found, place, text, names)
     for _, channel in alerts.under("channels"):
         _channel(found, channel)
     _mail(found, alerts)

@@ -75,10 +75,14 @@ class AlertRules(Section):
 
 
 class Alerts(Section):
-    """``security`` are the channels that hear of what has no owner, or an owner who cannot be reached."""
+    """``security`` are the channels that hear of what has no owner, or an owner who cannot be reached.
+
+    ``leadership`` hear of every break-glass and every demotion, with security and the owner.
+    """
 
     repeat: Annotated[Duration, bounded("1m", "7d")] = 3600.0
     security: Many[Name] = ()
+    leadership: Many[Name] = ()
     channels: Frozen[Channel] = Field(default_factory=dict)
     mail: Mail | None = None
     rules: AlertRules = AlertRules()

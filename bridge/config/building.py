@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from bridge.adapter import Adapter
 from bridge.config import wording
 from bridge.config.alerts import Alerts
+from bridge.config.breakglass import BreakGlass
 from bridge.config.grants import Grant
 from bridge.config.identities import Agent, Issuer, Owner, Role
 from bridge.config.problem import Problem
@@ -39,6 +40,7 @@ SINGLE: Mapping[str, type[Section]] = MappingProxyType(
         "credentials": Credentials,
         "log": Log,
         "alerts": Alerts,
+        "breakglass": BreakGlass,
     }
 )
 NAMED: Mapping[str, type[Section]] = MappingProxyType(
@@ -83,6 +85,7 @@ class Build:
         self.credentials = self._single("credentials", Credentials) or Credentials()
         self.alerts = self._single("alerts", Alerts) or Alerts()
         self.log = self._single("log", Log) or Log()
+        self.breakglass = self._single("breakglass", BreakGlass) or BreakGlass()
         self.issuers = self._issuers()
         self.owners = self._named("owners", Owner)
         self.agents = self._agents()

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from bridge.adapter import Address
 from bridge.config import (
     alert_checks,
+    breakglass,
     grant_checks,
     identity_checks,
     log_checks,
@@ -29,6 +30,7 @@ from bridge.config import (
     vault_checks,
 )
 from bridge.config.alerts import Alerts
+from bridge.config.breakglass import BreakGlass
 from bridge.config.building import Adapters, Build
 from bridge.config.findings import Findings
 from bridge.config.grants import Grant
@@ -54,6 +56,7 @@ class Config:
     limits: Limits
     credentials: Credentials
     log: Log
+    breakglass: BreakGlass
     issuers: Mapping[str, Issuer]
     owners: Mapping[str, Owner]
     agents: Mapping[str, Agent]
@@ -97,6 +100,7 @@ def load(path: str | PathLike[str], adapters: Adapters, *, now: float | None = N
     identity_checks.check(found)
     system_checks.check(found, build)
     vault_checks.check(found)
+    breakglass.check(found, build.breakglass)
     quota_checks.check(found)
     alert_checks.check(found)
     sink_checks.check(found, build)
@@ -112,7 +116,8 @@ def load(path: str | PathLike[str], adapters: Adapters, *, now: float | None = N
 def _config(build: Build, bridge: Bridge, path: Path, warnings: tuple[Problem, ...]) -> Config:
     def config(digest: str) -> Config:
         return Config(
-            bridge, build.admin, build.tls, build.limits, build.credentials, build.log, build.issuers, build.owners,
+            bridge, build.admin, build.tls, build.limits, build.credentials, build.log, build.breakglass, build.issuers,
+            build.owners,
             build.agents, build.roles, build.vaults, build.systems, build.grants, build.quotas, build.alerts,
             build.sinks, path, digest, warnings,
         )  # fmt: skip

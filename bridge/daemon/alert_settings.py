@@ -19,7 +19,7 @@ def settings(config: Config) -> Settings:
     alerts = config.alerts
     channels = {name: _channel(channel) for name, channel in alerts.channels.items()}
     mail = _mail(alerts.mail) if alerts.mail else None
-    return _rules(alerts.rules), channels, alerts.security, mail, alerts.repeat
+    return _rules(alerts.rules), channels, alerts.security, alerts.leadership, mail, alerts.repeat
 
 
 def _rules(rules: AlertRules) -> Rules:

@@ -28,8 +28,9 @@ BATCH = 1000
 
 FORGETTING = 3600  # of the rounds
 
-Settings = tuple[Rules, Mapping[str, Channel], tuple[str, ...], Mail | None, float]
-"""The rules, the channels, those of security, the mail server, and the seconds within which nothing is repeated."""
+Settings = tuple[Rules, Mapping[str, Channel], tuple[str, ...], tuple[str, ...], Mail | None, float]
+"""The rules, the channels, those of security, those of leadership, the mail server, and the seconds in which nothing is
+repeated."""
 
 
 class Alerting:
@@ -73,7 +74,7 @@ class Alerting:
 
     def take(self, settings: Settings) -> None:
         """The alerts of a (new) configuration."""
-        rules, named, self._security, mail, self._outbox.repeat = settings
+        rules, named, self._security, self._leadership, mail, self._outbox.repeat = settings
         self._watch.rules = rules
         self._named = frozenset(named)
         self._mails = mail is not None
@@ -148,7 +149,7 @@ class Alerting:
 
     def _routes(self) -> Routes:
         owners = {owner.id: owner for owner in self._registry.in_thread_owners()}
-        return Routes(owners, self._named, self._security, self._mails)
+        return Routes(owners, self._named, self._security, self._leadership, self._mails)
 
     async def _send(self, delivery: Delivery) -> None:
         cause = ""

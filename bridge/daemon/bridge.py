@@ -26,6 +26,7 @@ from bridge.daemon.alert_settings import settings as alert_settings
 from bridge.daemon.alerting import Alerting
 from bridge.daemon.attesting import Attesting
 from bridge.daemon.delivering import Copies
+from bridge.daemon.emergencies import BreakGlass
 from bridge.daemon.heartbeat import Heartbeat
 from bridge.daemon.issuers import Issuers
 from bridge.daemon.keeping import Keeping
@@ -66,6 +67,9 @@ OVERVIEW_INTERVAL = 5.0
 
 RECONCILE_INTERVAL = 5.0
 """Seconds between looks at whose schedule is due."""
+
+SETTLE_INTERVAL = 5.0
+"""Seconds between looks at which break-glass is over or whose review is overdue."""
 
 PRUNE_INTERVAL = 600.0
 """Seconds between looks at recordings that were kept long enough."""
@@ -112,11 +116,18 @@ class Bridge:
         self.reconciler = Reconciler(lambda: self.core, lambda: self.systems, self.adapter, reactor)
         self._overview_pool = ThreadPool("overview", 1, reactor)
         self._summing_up = Rounds(self._sum_up, OVERVIEW_INTERVAL, reactor, self._sum_up_failed)
-        self.rotator = Rotator(lambda: self.core, lambda: self.systems, self.adapter, storage.store, self._adapter_pool)
+        self.rotator = Rotator(
+            lambda: self.core, lambda: self.systems, self.adapter, storage.store, self._adapter_pool, self._rotated
+        )
         self._retired: list[Listener] = []
         self._retired_adapters: list[Adapter] = []
         self.policy_taken: Callable[[Policy], None] = lambda policy: None  # told of each new one after a reload
         self._reloading = DeferredLock()
+        self._break_glass = BreakGlass(
+            storage.emergencies, self._adapter_pool, reactor.seconds, storage.now, self.translation.keep, self._owner_of
+        )
+        self._break_glass.rules = conversion.break_glass(config)
+        self._settling = Rounds(self._settle, SETTLE_INTERVAL, reactor, self._settle_failed)
         self._stopping = False
         self._looking = False
         self.core = self._core(config)
@@ -197,6 +208,7 @@ class Bridge:
         self._reviewing.start()
         self.attesting.start()
         self._heartbeat.start()
+        self._settling.start()
         self._summing_up.start()
         self._prune.start(now=True)
         self.keeping.take(self.config)
@@ -216,7 +228,7 @@ class Bridge:
             listener.cancel_all()
         await self._drain(0.0)
         self._heartbeat.stop()
-        for rounds in (self._reviewing, self._reconciling, self._summing_up, self._prune):
+        for rounds in (self._reviewing, self._reconciling, self._summing_up, self._prune, self._settling):
             rounds.stop()
         for adapter in (*self._adapters.values(), *self._retired_adapters):
             adapter.stop()
@@ -412,7 +424,7 @@ class Bridge:
         alerts = await self._adapter_pool.run(alert_settings, new)
         tls = conversion.server_tls(new)
         systems = {name: self._system(new, name, tls) for name in new.systems}
-        policy = conversion.policy(new, self._adapter_types, self.core.now())
+        policy = self._policy(new)
         verifier, sources = self.issuers.prepare(new, self.storage.issuer, lambda: self.core.directory)
         certificates = self.issuers.certificates(new)
         ssh = self.issuers.ssh(new, lambda: self.core.directory)
@@ -444,6 +456,7 @@ class Bridge:
         self._recordings.limit = new.limits.recording
         self._pruning.retention = conversion.retention(new)
         core.replay.mode = new.credentials.replay
+        self._break_glass.rules = conversion.break_glass(new)
         self.attesting.take(attesting)
         self.keeping.take(new)
         self.issuers.take(sources)
@@ -479,10 +492,54 @@ class Bridge:
         if directory.version >= self.core.directory.version:  # else one that was read later is there already
             self.core.directory = directory
         await self._adapter_pool.run(self.storage.deny_list.in_thread_load)
+        if await self._break_glass.take():
+            self._take_emergencies()
         ended = self._end_refused()
         for session in self.core.live:  # its agent may have another owner, or the configuration other quotas
             session.meter_anew()
         return ended
+
+    def _policy(self, config: Config) -> Policy:
+        return conversion.policy(config, self._adapter_types, self.storage.now(), self._break_glass.open)
+
+    def _take_policy(self) -> None:
+        """Time or a break-glass changed it; also for the sessions that live."""
+        policy = self.core.policy = self._policy(self.config)
+        self.translation.keep(record_policy(self.config, policy))
+        self.policy_taken(policy)
+
+    def _take_emergencies(self) -> None:
+        """Others are open than before."""
+        opened = {one.id for one in self._break_glass.open}
+        self._take_policy()
+        self.core.live.cut(
+            lambda session: session.emergency not in {"", *opened}, Reason.SESSION_EXPIRED, "the break-glass is over"
+        )
+
+    async def _settle(self) -> None:
+        """What fails here is told and tried again at the next time."""
+        try:
+            await self._break_glass.settle()
+        except StorageError as failure:
+            self.log.error("the end of a break-glass was not written down: {cause}", cause=str(failure))
+
+    def _settle_failed(self, failure: Any) -> None:
+        self.log.failure("break-glass is not looked after any more", failure=failure)
+
+    async def _rotated(self, system: str, account: str) -> None:
+        try:
+            await self._break_glass.rotated(system, account)
+        except StorageError as failure:
+            self.log.error(
+                "that {account} on {system} has a new password was not noted: {cause}",
+                account=account,
+                system=system,
+                cause=str(failure),
+            )
+
+    def _owner_of(self, agent: str) -> str:
+        found = self.core.directory.by_id(agent)
+        return found.owner.id if found is not None else ""
 
     def _end_refused(self) -> int:
         now, core = self.core.now(), self.core
@@ -501,6 +558,8 @@ class Bridge:
         now = self.core.now()
         if now >= self._mode_end:
             self._end_modes(now)
+        if self._break_glass.end():
+            self._take_emergencies()
         for session in self.core.live:
             session.review(now)
         if not self._looking:
@@ -511,11 +570,8 @@ class Bridge:
 
     def _end_modes(self, now: float) -> None:
         """What was on trial until now is enforced, also in sessions that live."""
-        core = self.core
-        core.policy = conversion.policy(self.config, self._adapter_types, now)
-        self.policy_taken(core.policy)
+        self._take_policy()
         self._mode_end = conversion.next_end(self.config, now)
-        self.translation.keep(record_policy(self.config, core.policy))
         self.log.warn("a mode has ended: what was on trial is enforced from now on")
 
     async def _look_at_registry(self) -> None:

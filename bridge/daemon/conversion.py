@@ -21,12 +21,21 @@ from bridge.net.tls import ServerTLS, UpstreamTLS
 from bridge.policy import Delegated, Effect, Hours, Measure, Mode, Per, Policy, Price, Running, SystemPolicy
 from bridge.policy import Grant as PolicyGrant
 from bridge.policy import Quota as PolicyQuota
+from bridge.policy.emergency import Emergency, Rules
 from bridge.policy.quotas import MICRO
 from bridge.translation.recording_retention import Retention
 
 
-def policy(config: Config, adapters: Mapping[str, type[Adapter]], now: float | None = None) -> Policy:
-    """As it is at ``now`` (Unix seconds; the present when not given): modes end, see ``next_end``."""
+def policy(
+    config: Config,
+    adapters: Mapping[str, type[Adapter]],
+    now: float | None = None,
+    emergencies: Iterable[Emergency] = (),
+) -> Policy:
+    """As it is at ``now`` (Unix seconds; the present when not given): modes end, see ``next_end``.
+
+    ``emergencies``: those that are open; one whose account the configuration no longer has opens nothing.
+    """
     at = time.time() if now is None else now
     systems = [
         SystemPolicy(
@@ -40,7 +49,13 @@ def policy(config: Config, adapters: Mapping[str, type[Adapter]], now: float | N
         )
         for name, system in config.systems.items()
     ]
-    return Policy([_grant(one, adapters, at) for one in config.grants], systems, version=config.digest)
+    grants = [_grant(one, adapters, at) for one in config.grants] + [one.grant() for one in emergencies]
+    return Policy(grants, systems, version=config.digest)
+
+
+def break_glass(config: Config) -> Rules:
+    found = config.breakglass
+    return Rules(found.people, found.approvals, int(found.longest), int(found.review), config.bridge.name)
 
 
 def next_end(config: Config, now: float) -> float:

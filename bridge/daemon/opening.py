@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from bridge import __version__
 from bridge.accounts.vaults import Store
 from bridge.adapter import BridgeError
+from bridge.admission.emergencies import Emergencies
 from bridge.admission.usage import UsageStore
 from bridge.alerts import Outbox
 from bridge.api.commands import call
@@ -62,6 +63,7 @@ class Storage:
     deny_list: DenyList
     store: Store
     usage: UsageStore
+    emergencies: Emergencies
     issuer: BuiltinIssuer
     checkpoints: Checkpoints
     registry_engine: Engine
@@ -128,6 +130,7 @@ def open_storage(config: Config) -> Storage:
         deny_list=DenyList(registry_engine, now=time.time),
         store=Store(registry_engine, state / "store.key", time.time),
         usage=UsageStore(registry_engine),
+        emergencies=Emergencies(registry_engine),
         issuer=BuiltinIssuer.load_or_create(state / "issuer.key", config.bridge.name),
         checkpoints=Checkpoints(load_signer(state, log_engine, config.log_origin)),
         registry_engine=registry_engine,
@@ -153,6 +156,7 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
     storage = open_storage(config)
     try:
         served = services(config.bridge.name, storage, conversion.policy(config, find_adapters()))
+        served.break_glass = conversion.break_glass(config)
         served.quotas = partial(_stored_quotas, config, storage)
         served.spelled = partial(conversion.spelled, config, find_adapters())
         for event in declared_changes(config, storage.sync_declared(config)):
@@ -182,6 +186,7 @@ def services(name: str, storage: Storage, policy: Policy) -> Services:
         store=storage.store,
         usage=storage.usage,
         outbox=Outbox(storage.registry_engine, 0.0),
+        emergencies=storage.emergencies,
         policy=policy,
         record=record,
         now=time.time,

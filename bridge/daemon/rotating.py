@@ -5,7 +5,7 @@ Each is recorded before and after; while it goes on, whoever wants to log in as 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -37,19 +37,21 @@ class Rotated:
 
 
 class Rotator:
-    """``core``, ``systems`` and ``adapter`` give the present ones. In the reactor's thread."""
+    """``core``, ``systems`` and ``adapter`` give the present ones; ``done`` is told of each system and account that
+    has a new password. In the reactor's thread."""
 
     log = Logger()
 
     def __init__(
         self, core: Callable[[], Core], systems: Callable[[], Mapping[str, System]], adapter: Callable[[str], Adapter],
-        store: Store, pool: ThreadPool,
+        store: Store, pool: ThreadPool, done: Callable[[str, str], Awaitable[None]],
     ) -> None:  # fmt: skip
         self._core = core
         self._systems = systems
         self._adapter = adapter
         self._store = store
         self._pool = pool
+        self._done = done
         self._identifiers = Identifiers()
         self._not_before: dict[tuple[str, str], float] = {}
 
@@ -91,6 +93,8 @@ class Rotator:
         for other, name in self._users_of(str(reference)):
             core.breaker.reset(other.name, name)
             self._not_before.pop((other.name, name), None)
+            if not only_settle:
+                await self._done(other.name, name)
         return Rotated(system, account, str(reference), after, recovered)
 
     def _checked(self, system: str, account: str) -> Rotating:

@@ -8,7 +8,6 @@ import signal
 import socket
 import stat
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from bridge.daemon.live import LiveBridge
 from bridge.daemon.opening import open_storage, own_state, services
 from bridge.discovery import find_adapters
 from bridge.net import quick_reactor
+from bridge.policy import Policy
 from bridge.storage import KeyRefused, StorageError
 from bridge.translation.log import LogUnavailable
 
@@ -104,7 +104,12 @@ class Process:
     def _open_admin(self) -> None:
         bridge = self._bridge
         served = services(self._config.bridge.name, bridge.storage, bridge.core.policy)
-        bridge.policy_taken = partial(setattr, served, "policy")
+
+        def taken(policy: Policy) -> None:
+            served.policy, served.break_glass = policy, conversion.break_glass(bridge.config)
+
+        bridge.policy_taken = taken
+        taken(bridge.core.policy)
         served.record = bridge.translation.record_blocking
         served.live = LiveBridge(bridge)
         served.quotas = served.live.quotas

@@ -19,11 +19,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from bridge.identity.jwk import KeySet, VerificationKey, ed25519_key
 from bridge.identity.settings import IssuerSettings
 from bridge.identity.text import is_agent_id, is_clean
-from bridge.identity.verifier import Delegation
+from bridge.identity.verifier import Delegation, VerifiedCredential
 from bridge.storage import load_or_create_key
 
 NAME = "builtin"
+PROFILE = "builtin"
 MAX_LIFETIME = 900
+EMERGENCY = "break_glass"
 MAX_TOKEN = 699  # characters: fits a psql password prompt's 1 KiB and most password fields of clients
 
 
@@ -58,7 +60,7 @@ class BuiltinIssuer:
         return IssuerSettings(
             name=NAME,
             iss=self.iss,
-            profile="builtin",
+            profile=PROFILE,
             algorithms=("EdDSA",),
             accept_bridge_audience=accept_bridge_audience,
             multiple_audiences=True,
@@ -76,10 +78,12 @@ class BuiltinIssuer:
         jti: str | None = None,
         delegation: Delegation | None = None,
         confirmation: str = "",
+        emergency: str = "",
     ) -> str:
         """A compact JWT. ``ttl`` is 1 to 900 seconds; a ``jti`` is made when none is given. Raises ValueError.
 
-        ``confirmation`` is the thumbprint (RFC 7638) of the key that the token is bound to (``cnf.jkt``).
+        ``confirmation`` is the thumbprint (RFC 7638) of the key that the token is bound to (``cnf.jkt``);
+        ``emergency`` the break-glass for which alone the token is, see ``emergency_of``.
 
         A delegated token has the delegator as ``sub`` and the agent as ``act``: the delegator must be of this issuer.
         """
@@ -103,6 +107,8 @@ class BuiltinIssuer:
             claims.update(self._delegated(agent_id, delegation))
         if confirmation:
             claims["cnf"] = {"jkt": confirmation}
+        if emergency:
+            claims[EMERGENCY] = emergency
         payload = json.dumps(claims, separators=(",", ":")).encode()
         headers = {"typ": "at+jwt", "kid": self.kid}
         token = jwt.api_jws.PyJWS(["EdDSA"]).encode(payload, self._key, "EdDSA", headers)
@@ -119,3 +125,8 @@ class BuiltinIssuer:
             innermost["act"] = {"iss": iss, "sub": subject}
             innermost = innermost["act"]
         return {"sub": delegation.subject, "act": act}
+
+
+def emergency_of(credential: VerifiedCredential) -> str:
+    """The break-glass for which alone it is; "" for any other. Only our own key can say so."""
+    return credential.claims.get(EMERGENCY, "") if credential.profile == PROFILE else ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bridge.translation.emergency_words import describe_emergency
 from bridge.translation.parts import Fields
 from bridge.translation.parts import part as _part
 from bridge.translation.vocabulary import (
     ABORTED,
     ALARM,
     ALERT,
+    BREAK_GLASS,
     CONFIG_CHANGE,
     DENIED,
     DENY_CHANGE,
@@ -243,4 +245,5 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     ALARM: _alarm,
     ALERT: _alert,
     **dict.fromkeys(_SUBJECTS, _changed),
+    BREAK_GLASS: describe_emergency,
 }

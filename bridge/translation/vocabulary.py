@@ -28,6 +28,7 @@ DRILL = "drill"
 SECRET_SCAN = "secret.scan"  # noqa: S105 - a type
 DENY_CHANGE = "deny.change"
 KEY_CHANGE = "key.change"
+BREAK_GLASS = "breakglass.change"
 TOKEN_ISSUE = "token.issue"  # noqa: S105 - a type
 ACCOUNT_CHECK = "account.check"
 RECONCILE = "reconcile"
@@ -60,6 +61,7 @@ TYPES = {
     SECRET_SCAN: "files were searched for static secrets; what was found where, never a value",
     DENY_CHANGE: "an entry of the deny list was added or removed",
     KEY_CHANGE: "the keys of an issuer changed",
+    BREAK_GLASS: "somebody asked for an account in an emergency, approved, used or reviewed it",
     TOKEN_ISSUE: "the built-in issuer signed a token",
     ACCOUNT_CHECK: "the bridge logged in as a static account to see what it may do (doctor)",
     RECONCILE: "the sessions of a static account that the legacy system lists were compared with those of the bridge",

@@ -7,7 +7,19 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bridge.api.commands import agents, alerts, drills, log, policy, quotas, reports, secrets, sessions, tokens
+from bridge.api.commands import (
+    agents,
+    alerts,
+    breakglass,
+    drills,
+    log,
+    policy,
+    quotas,
+    reports,
+    secrets,
+    sessions,
+    tokens,
+)
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
 
@@ -43,6 +55,13 @@ COMMANDS: dict[str, Command] = {
     "drill.report": drills.report,
     "quota.show": quotas.show,
     "quota.costs": quotas.costs,
+    "breakglass.rules": breakglass.rules,
+    "breakglass.statement": breakglass.statement,
+    "breakglass.request": breakglass.request,
+    "breakglass.approve": breakglass.approve,
+    "breakglass.use": breakglass.use,
+    "breakglass.review": breakglass.review,
+    "breakglass.list": breakglass.list_all,
     "log.list": log.list_events,
     "log.actors": log.actors,
     "log.show": log.show,

@@ -19,6 +19,13 @@ def issue(
     services: Services, actor: Actor, agent: str, ttl: int = DEFAULT_TTL, system: str | None = None
 ) -> dict[str, Any]:
     """A token for ``agent``, for one system or (without) for the whole bridge; ``ttl`` in seconds. Recorded first."""
+    return minted(services, actor, agent, ttl, system)
+
+
+def minted(
+    services: Services, actor: Actor, agent: str, ttl: int, system: str | None, emergency: str = ""
+) -> dict[str, Any]:
+    """See ``issue``. ``emergency``: the break-glass for which alone it is."""
     known = services.registry.in_thread_directory().by_id(agent)
     if known is None:
         raise CommandFailed(f"no agent {agent}; `idbridge agent create` makes one", status=404, field="agent")
@@ -32,12 +39,12 @@ def issue(
         raise CommandFailed(f"a token lives 1 to {MAX_LIFETIME} seconds", field="ttl")
     audience = f"bridge:{services.name}/{system}" if system else f"bridge:{services.name}"
     token_id = services.new_token_id()
-    detail = facts.detail_section(jti=token_id, aud=audience, expires_at=int(now) + ttl)
+    detail = facts.detail_section(jti=token_id, aud=audience, expires_at=int(now) + ttl, emergency=emergency)
     index = IndexKeys(agent=agent, owner=known.owner.id, system=system or "")
     whose = facts.agent_section(id=agent, name=known.name, owner=known.owner.id)
     sections = {"actor": actor.section(), "agent": whose, "detail": detail}
     services.write(Event(TOKEN_ISSUE, sections=sections, index=index))
-    token = services.issuer.mint(agent, audiences=[audience], ttl=ttl, now=now, jti=token_id)
+    token = services.issuer.mint(agent, audiences=[audience], ttl=ttl, now=now, jti=token_id, emergency=emergency)
     return {"agent": agent, "token": token, "audience": audience, "expires": int(now) + ttl, "token_id": token_id}
 
 

@@ -288,6 +288,7 @@ _MAPPED: dict[str, Callable[[Fields], Mapped]] = {
     v.CONFIG_CHANGE: _entity("configuration"),
     v.POLICY_VERSION: _entity("policy"),
     v.SECRET_CHANGE: _entity("secret"),
+    v.BREAK_GLASS: _entity("break-glass"),
     v.DENY_CHANGE: _entity("deny list"),
     v.KEY_CHANGE: _entity("issuer keys"),
     v.LOG_KEY: _entity("log key"),

@@ -44,11 +44,13 @@ class PlayedLeg:
 class Talk:
     """An agent and a host with the relay between them; what is said to either is returned."""
 
-    def __init__(self, limits: Limits = NO_LIMITS, ssh_port: int = 22, **options: Any) -> None:
+    def __init__(
+        self, limits: Limits = NO_LIMITS, ssh_port: int = 22, *, record_all: bool = False, **options: Any
+    ) -> None:
         self.agent, self.host = PlayedLeg(), PlayedLeg()
         door = FakeDoor()
         self.admission = FakeAdmission(door, AgentFacts("deploy-7", "Deploy 7", "payments"), tuple(Action))
-        system = SystemFacts("fleet", None)
+        system = SystemFacts("fleet", None, record_all=record_all)
         legs: Any = self.agent, self.host
         self.relay = Relay(*legs, self.admission, system, Options(**options), limits, ssh_port=ssh_port)
 
@@ -612,3 +614,10 @@ def test_a_host_gives_a_number_again_only_when_the_agent_has_done_with_it() -> N
     assert talk.say(codec.close(H)) == ([], [opening])
     talk.hear(struct.pack("!BIIII", codec.OPEN_CONFIRMATION, A + 1, H, WINDOW, 32768))
     assert told(talk.ask("exec", string("id"))[1])[-1] == codec.CHANNEL_REQUEST
+
+
+def test_an_emergency_is_recorded_whatever_the_options_say() -> None:
+    for record_all, recordings in ((False, 0), (True, 1)):
+        talk = Talk(record_all=record_all, recording="off").open()
+        talk.ask("shell")
+        assert len(talk.admission.recordings) == recordings

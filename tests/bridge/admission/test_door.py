@@ -20,13 +20,15 @@ from bridge.adapter import (
     Refused,
     Secret,
     SSHPublicKey,
+    StatementLogging,
     StreamClosed,
     SystemFacts,
 )
 from bridge.admission.door import SystemDoor
 from bridge.admission.texts import TEXTS
 from bridge.policy import Effect, Grant, Mode
-from bridge.testing.stage import AGENT, PASSWORD, READER, SYSTEM, WRITER, Stage
+from bridge.policy.emergency import Emergency
+from bridge.testing.stage import AGENT, GRANTS, PASSWORD, READER, START, SYSTEM, WRITER, Stage
 
 ELSEWHERE = Address("127.0.0.9", 40007)
 WISH = AdmissionRequest(None, {"database": "app"}, "psql")
@@ -476,3 +478,38 @@ async def test_a_token_bound_to_a_key_needs_that_key(stage: Stage) -> None:
     await at.admit(BearerToken(Secret(token), "thumb"), WISH)
     assert stage.events("session.open")[0]["credential"]["binding"] == "jkt"
     await end(at)
+
+
+def emergency(stage: Stage, id: str = "bg_1") -> BearerToken:
+    return bearer(stage, emergency=id)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_token_of_an_emergency_opens_its_account_alone_and_is_recorded_in_full(staged: Any) -> None:
+    opened = Emergency("bg_1", SYSTEM, WRITER, AGENT, "alice", "INC-7", 600, 0, began=int(START)).grant()
+    stage = await staged(grants=[*GRANTS, opened])
+    at = door(stage)
+    session = await at.admit(emergency(stage), AdmissionRequest(WRITER, WISH.target))
+    assert (session.account, session.actions) == (WRITER, frozenset(Action))
+    assert (at.system.statements, at.system.record_all) == (StatementLogging.FULL, True)
+    usual = await at.admit(bearer(stage), WISH)
+    assert usual.account == READER
+    assert (at.system.statements, at.system.record_all) == (StatementLogging.REDACTED, False)
+    await end(at)
+    for credential, wish in (
+        (emergency(stage), AdmissionRequest(READER, WISH.target)),  # what the agent may do anyway
+        (emergency(stage, "bg_2"), AdmissionRequest(READER, WISH.target)),
+        (emergency(stage, "bg_2"), AdmissionRequest(WRITER, WISH.target)),
+        (bearer(stage), AdmissionRequest(WRITER, WISH.target)),  # not with a usual token
+    ):
+        assert (await refused(stage, door(stage), credential, wish)).reason is Reason.NOT_GRANTED
+
+
+@pytest_twisted.ensureDeferred
+async def test_an_agent_with_a_role_named_like_an_emergency_gains_nothing(staged: Any) -> None:
+    opened = Emergency("bg_1", SYSTEM, WRITER, "role-9", "alice", "INC-7", 600, 0, began=int(START)).grant()
+    stage = await staged(grants=[*GRANTS, opened])
+    stage.add_agent("role-9", roles=["breakglass:bg_1"])
+    stage.refresh()
+    wish = AdmissionRequest(WRITER, WISH.target)
+    assert (await refused(stage, door(stage), bearer(stage, "role-9"), wish)).reason is Reason.NOT_GRANTED

@@ -156,10 +156,12 @@ OWNERS = {
         ("unknown", "refused", ("security",)),
         ("", "refused", ("security",)),
         ("paged", "bypass", ("oncall", "security")),
+        ("paged", "break-glass", ("oncall", "security", "boss")),
+        ("", "break-glass", ("security", "boss")),
     ],
 )
 def test_an_alert_goes_by_the_owners_route_and_is_never_swallowed(owner: str, rule: str, expected: Any) -> None:
-    routes = Routes(OWNERS, frozenset({"oncall", "security"}), ("security",), mails=True)
+    routes = Routes(OWNERS, frozenset({"oncall", "security"}), ("security",), ("boss",), mails=True)
     assert routes(Alert(rule, "info", "t", "x", 0.0, owner=owner)) == expected
 
 
@@ -199,3 +201,48 @@ def test_a_delivery_that_fails_is_tried_again_later_and_given_up_after_a_day(out
     assert deliveries == {"a": (SENT, ""), "b": (GIVEN_UP, "status 500")}
     outbox.in_thread_forget(1000.0 + 100 * DAY)
     assert outbox.in_thread_list(1) == []
+
+
+def glass(before: dict[str, Any] | None, after: dict[str, Any] | None, **more: Any) -> dict[str, Any]:
+    fixed = {"agent": "bot", "owner": "pay", "system": "pg", "account": "svc", "requester": "alice", "reason": "INC-7",
+             "approvals_needed": 2}  # fmt: skip
+    change = {"subject": "bg_1"} | {
+        name: fixed | one for name, one in (("before", before), ("after", after)) if one is not None
+    }
+    return event("breakglass.change", change=change, **more)
+
+
+@pytest.mark.parametrize(
+    ("body", "title"),
+    [
+        (glass(None, {}), "requested"),
+        (glass({}, {"approvals": ["bob"]}), "approved (1 of 2)"),
+        (glass({"approvals": ["bob"]}, {"approvals": ["bob", "carol"]}), "approved (2 of 2)"),
+        (glass({}, {"began": 5, "rotation_due": True}), "in use"),
+        (glass({"began": 5, "rotation_due": True}, {"began": 5, "ended": 9, "rotation_due": True}), "over"),
+        (glass({"ended": 9}, {"ended": 9, "overdue": True}), "its review is overdue"),
+        (glass({"rotation_due": True}, {"rotation_due": False}), "the static password was changed"),
+        (glass({"overdue": True, "rotation_due": True}, {"reviewed": 10, "rotation_due": False}), "reviewed"),
+        (glass(None, None, outcome="denied"), "an attempt was refused"),
+    ],
+)
+def test_each_step_of_a_break_glass_is_told_whatever_the_rules(body: dict[str, Any], title: str) -> None:
+    silent = Rules(0, new_system=False, rest=0, volume=0, alarms=False, demoted=False, log_trouble=False)
+    (alert,) = told([body], silent)
+    assert alert.title == f"break-glass: {title}"
+    assert alert.severity == "critical"
+    assert alert.session == "bg_1"
+    if "after" in body["change"]:
+        assert (alert.agent, alert.owner, alert.system, alert.account) == ("bot", "pay", "pg", "svc")
+        assert alert.text.endswith("bot as svc on pg for alice: INC-7")
+
+
+def test_steps_of_a_break_glass_are_no_repeats_of_each_other(outbox: Outbox) -> None:
+    steps = [glass(None, {}), glass({}, {"approvals": ["bob"]}), glass({}, {"began": 5}), glass({}, {"began": 5})]
+    alerts = [(f"alr_{number}", alert) for number, alert in enumerate(told(steps))]
+    taken = outbox.in_thread_put("b", 9, alerts, {}, lambda alert: ("boss",))
+    assert [id for id, _, _ in taken] == ["alr_0", "alr_1", "alr_2"]
+
+
+def test_what_did_not_come_about_is_not_told() -> None:
+    assert told([glass(None, {}, phase="intent", outcome=""), glass(None, None, outcome="failure")]) == []

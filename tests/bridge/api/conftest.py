@@ -10,6 +10,7 @@ import pytest
 
 from bridge.accounts.vaults import Store
 from bridge.adapter import Action
+from bridge.admission.emergencies import Emergencies
 from bridge.admission.usage import UsageStore
 from bridge.alerts import Outbox
 from bridge.api.services import Actor, Services
@@ -115,6 +116,7 @@ class Office:
             store=Store(self.registry_engine, folder / "store.key", lambda: NOW),
             usage=UsageStore(self.registry_engine),
             outbox=Outbox(self.registry_engine, 3600),
+            emergencies=Emergencies(self.registry_engine),
             policy=Policy([allow], [SystemPolicy("orders", ("svc",), frozenset({"pii"}))]),
             record=self.record,
             now=lambda: NOW,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,10 @@ from bridge.api.commands import COMMANDS, call
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor
 from bridge.policy import Changes, Use
+from bridge.policy.emergency import Emergency, Rules
+from bridge.testing.people import PEOPLE, approved, signed
+
+from .conftest import NOW
 
 ANNA = Actor("anna", via="socket")
 AGENT = {
@@ -19,6 +24,21 @@ AGENT = {
 }  # fmt: skip
 OWNER = {"id": "payments", "kind": "team", "contact": "payments@corp.example"}
 CANARY = "correct-horse-canary"
+
+ASKED = Emergency("bg_asked1", "orders", "svc", "deploy-7", "alice", "INC-7", 600, int(NOW))
+
+
+def sign(person: str, one: Emergency, verb: str, at: int = 0) -> str:
+    return signed(person, one.statement("office", verb, at))
+
+
+READY = approved(replace(ASKED, id="bg_ready1"), "office", "bob")
+OVER = replace(approved(replace(ASKED, id="bg_over11"), "office", "bob"), began=int(NOW) - 700)
+NEW = replace(ASKED, id="bg_fresh1")
+ASK = {
+    name: getattr(NEW, name)
+    for name in ("id", "system", "account", "agent", "requester", "reason", "seconds", "created")
+}
 
 GOOD: dict[str, dict[str, Any]] = {
     "agent.create": {**AGENT, "id": "deploy-8"},
@@ -47,6 +67,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "drill.report": {},
     "quota.show": {},
     "quota.costs": {"since": "2026-09", "by": "owner"},
+    "breakglass.rules": {},
+    "breakglass.statement": {"id": ASKED.id, "verb": "approve"},
+    "breakglass.request": {**ASK, "signature": sign("alice", NEW, "request")},
+    "breakglass.approve": {"id": ASKED.id, "person": "bob", "signature": sign("bob", ASKED, "approve")},
+    "breakglass.use": {"id": READY.id, "at": int(NOW), "signature": sign("alice", READY, "use", int(NOW))},
+    "breakglass.review": {"id": OVER.id, "person": "bob", "note": "fine", "signature": sign("bob", OVER, "review")},
+    "breakglass.list": {},
     "log.list": {},
     "log.actors": {"query": "-type:log.read"},
     "log.show": {"session": "ses_1"},
@@ -74,6 +101,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "breaker.reset": {"system": "orders", "account": "svc"},
 }
 WIDENING = {"agent.create", "agent.resume", "agent.renew", "owner.create", "token.issue", "secret.set"}
+WIDENING |= {"breakglass.request", "breakglass.approve", "breakglass.use", "breakglass.review"}
 NARROWING = {"agent.suspend", "agent.revoke", "token.deny", "secret.delete", "session.end"}
 
 
@@ -85,6 +113,9 @@ def filled(office: Any) -> Any:
     call(office.services, ANNA, "secret.set", {"name": "kept", "value": CANARY})
     call(office.services, ANNA, "session.end", {"session": "ses_1", "reason": "setup"})
     call(office.services, ANNA, "drill.start", {"agents": ["deploy-7"]})
+    office.services.break_glass = Rules(PEOPLE, approvals=1, bridge="office")
+    for one in (ASKED, READY, OVER):
+        office.services.emergencies.in_thread_add(one)
     return office
 
 
@@ -174,6 +205,7 @@ def _state(office: Any) -> Any:
         [agent.plain() for agent in services.registry.in_thread_directory()],
         services.registry.in_thread_owners(),
         services.store.in_thread_list(),
+        services.emergencies.in_thread_all(),
         len(services.deny_list),
     )
 

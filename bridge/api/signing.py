@@ -1,0 +1,36 @@
+"""Commands that a person signs with a key kept offline. An attempt without the right to it is recorded."""
+
+from __future__ import annotations
+
+from bridge.api.failure import CommandFailed
+from bridge.api.services import Actor, Services
+from bridge.policy.signing import is_signed
+from bridge.translation import facts
+from bridge.translation.record import Event, IndexKeys
+from bridge.translation.vocabulary import DENIED
+
+
+class Attempt:
+    """To do something to ``subject``; ``type`` is that of the events about it."""
+
+    def __init__(self, services: Services, actor: Actor, type: str, subject: str, index: IndexKeys) -> None:
+        self._services = services
+        self._actor = actor
+        self._type = type
+        self._subject = subject
+        self._index = index
+
+    def signed(self, person: str, text: bytes, signature: str) -> None:
+        """Raises CommandFailed, the same for a person who is not there and for a signature that is not theirs."""
+        if not is_signed(self._services.break_glass.people, person, text, signature):
+            raise self.refused(f"not signed by a key of {person}", "signature")
+
+    def refused(self, text: str, field: str) -> CommandFailed:
+        """Records it; the failure is to be raised."""
+        sections = {
+            "actor": self._actor.section(),
+            "change": facts.change_section(self._subject, None, None),
+            "detail": facts.detail_section(text=text),
+        }
+        self._services.write(Event(self._type, outcome=DENIED, sections=sections, index=self._index))
+        return CommandFailed(text, status=403, field=field)
