@@ -66,10 +66,13 @@ class Learning:
         self.deferring: Callable[..., Awaitable[Any]] | None = None
 
     async def of(self, directory: Directory, deadline: Deadline) -> Knowledge:
-        """What is known, asked now if it was not or is old. Raises StreamClosed, TimedOut, PeerFault."""
+        """What is known, asked now if it was not or is old; who comes meanwhile waits: no session is judged by less.
+
+        Raises StreamClosed, TimedOut, PeerFault."""
         if self._clock() >= self.known.until:
             await self._one_at_a_time.acquire()
             try:
+                _ = deadline.left  # it may be over by now
                 await self._learn(directory, deadline)
             finally:
                 self._one_at_a_time.release()
@@ -78,7 +81,6 @@ class Learning:
     async def _learn(self, directory: Directory, deadline: Deadline) -> None:
         if self._clock() < self.known.until:
             return  # learnt by another session meanwhile
-        self.known.until = self._clock() + RETRY
         root = await _entry(directory, b"", _WHERE, deadline)
         where = root.get("subschemasubentry", [b""])[0]
         types = (
@@ -86,7 +88,8 @@ class Learning:
         )
         if types:
             schema = await self._parsed([one.decode("utf-8", "replace") for one in types])
-            self.known = Knowledge(schema, _open(schema, where), until=self._clock() + LIFE)
+            self.known = Knowledge(schema, _open(schema, where))
+        self.known.until = self._clock() + (LIFE if types else RETRY)
         self.known.contexts = tuple(root.get("defaultnamingcontext") or root.get("namingcontexts", []))
 
     async def _parsed(self, definitions: list[str]) -> Schema:

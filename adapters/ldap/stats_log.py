@@ -46,7 +46,7 @@ def in_thread_open_sessions(path: str, user: str) -> list[LegacySession]:
 
 def open_sessions(lines: Iterable[str], user: str) -> list[LegacySession]:
     """In the order in which they began."""
-    wanted = _normal(user)
+    wanted = normal(user)
     opened: dict[int, LegacySession] = {}
     bound: set[int] = set()
     for line in lines:
@@ -82,13 +82,14 @@ def _bind(operation: re.Match[str], wanted: str, bound: set[int]) -> None:
     line may say that the account is there, never that it is gone.
     """
     number, bind = int(operation[1]), _BIND.match(operation[3])
-    if bind is not None and bind[2] == "mech" and _normal(bind[1]) == wanted:
+    if bind is not None and bind[2] == "mech" and normal(bind[1]) == wanted:
         bound.add(number)
     elif not operation[2]:
         bound.discard(number)
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
+    """A login name in one form."""
     try:
         return standard_names().read(name.encode()).text
     except Spoken:

@@ -1,7 +1,9 @@
 """Which sessions of a static account did not come through the bridge: the legacy system's list beside our own.
 
 A session is ours when the legacy side's number for it *and* the client's port are those that were recorded when its
-login succeeded; where the legacy system tells only one of them, that one. What it calls itself proves nothing.
+login succeeded; where the legacy system tells only one of them, that one; where it tells neither, one of ours from the
+same address, the nearest in time: how many are not ours is certain then, and which ones where the clocks agree. What a
+session calls itself proves nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ BYPASSES = frozenset({State.FOREIGN, State.SAME_HOST})
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """A live session of the bridge. ``address`` and ``port`` are our end of its legacy connection."""
+    """A live session of the bridge. ``address`` and ``port`` are our end of its legacy connection, ``dialled`` is when
+    it was made, in Unix seconds."""
 
     session: str
     agent: str
@@ -34,6 +37,7 @@ class Known:
     address: str
     port: int
     backend: int
+    dialled: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,7 @@ def compare(listed: Iterable[LegacySession], known: Iterable[Known], own: frozen
     left = {one.session: one for one in ours}
     findings = []
     for legacy in listed:
-        match = next((one for one in left.values() if _same(legacy, one)), None)
+        match = next((one for one in left.values() if _same(legacy, one)), None) or _nearest(legacy, left.values())
         if match is not None:
             del left[match.session]
             findings.append(Finding(State.MATCHED, legacy, match))
@@ -78,6 +82,14 @@ def _same(legacy: LegacySession, known: Known) -> bool:
     numbers = [(legacy.backend, known.backend), (legacy.port, known.port)]
     told = [theirs == ours for theirs, ours in numbers if theirs and ours]
     return bool(told) and all(told)
+
+
+def _nearest(legacy: LegacySession, ours: Iterable[Known]) -> Known | None:
+    """Of those that the legacy system gives no number to compare by."""
+    if legacy.port or not legacy.started:
+        return None
+    like = [one for one in ours if one.address == legacy.address and not (legacy.backend and one.backend)]
+    return min(like, key=lambda one: abs(one.dialled - legacy.started), default=None)
 
 
 def _stranger(legacy: LegacySession, own: frozenset[str]) -> State:

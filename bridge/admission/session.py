@@ -133,6 +133,7 @@ class Session:
         self._login: Login | None = None
         self._upstreams: list[Stream] = []
         self._connected_at = 0.0
+        self.dialled_at = 0.0
         self._hear: Callable[[Refused], Awaitable[None]] | None = None
         self._look: Callable[[], Coroutine[Any, Any, None]] | None = None
         self._looking: Deferred[None] | None = None
@@ -188,6 +189,7 @@ class Session:
             raise self._over()
         self._upstreams.append(upstream)
         self._connected_at = self._core.clock.seconds()
+        self.dialled_at = self._core.now()
         self._core.tally.took("connect", self._connected_at - started)
         return upstream
 

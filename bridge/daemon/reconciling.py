@@ -99,7 +99,9 @@ class Reconciler:
                 backend = session.upstream_facts.get("backend", 0)
                 number = backend if isinstance(backend, int) else 0
                 agent = session.agent
-                known = Known(session.session, agent.id, agent.owner, host.strip("[]"), int(port), number)
+                known = Known(
+                    session.session, agent.id, agent.owner, host.strip("[]"), int(port), number, session.dialled_at
+                )  # fmt: skip
                 found[session.session] = known
         return found
 

@@ -9,6 +9,7 @@ import pytest
 from rig.bridge import Bridge
 from rig.certificates import Authority
 from rig.directory import Directory, client, document, environment, grant, system
+from rig.ds389 import DS389
 from rig.place import Place
 from rig.slapd import Slapd
 
@@ -167,6 +168,34 @@ def test_the_stats_log_tells_where_the_monitor_is_hidden(slapd: Slapd, place: Pl
             rows = {row["port"]: row for row in running.call("reconcile", system="directory", account="svc_writer")}
             assert rows.pop(past.socket.getsockname()[1])["state"] == "same-host"
             assert [(row["state"], row["agent"]) for row in rows.values()] == [("matched", "writer-1")]
+    finally:
+        assert running.stop() == 0
+
+
+def test_a_session_past_the_bridge_is_found_on_389_directory_server(
+    ds389: DS389, place: Place, authority: Authority
+) -> None:
+    """It tells no ports: address and time must do, and the count is right."""
+    ds389.show_sessions("svc_writer")
+    running = bridge_before(ds389, place, authority, "accounts-reconciling-389")
+    running.start()
+
+    def found() -> list[tuple[str, str]]:
+        rows = running.call("reconcile", system="directory", account="svc_writer")
+        assert all(row["backend"] > 0 and row["started"] > 0 for row in rows)
+        return sorted((row["state"], row["agent"]) for row in rows)
+
+    try:
+        running.agent("writer-1", "writer")
+        token = running.token("writer-1")
+        with client(running.ports["directory"], authority.ca, "agent", token):
+            assert found() == [("matched", "writer-1")]
+            with (
+                client(running.ports["directory"], authority.ca, "agent", token),
+                ds389.login(ds389.dn("svc_writer"), ds389.passwords["svc_writer"]),
+            ):
+                assert found() == [("matched", "writer-1"), ("matched", "writer-1"), ("same-host", "")]
+            running.wait(lambda: found() == [("matched", "writer-1")], 15, "gone")
     finally:
         assert running.stop() == 0
 

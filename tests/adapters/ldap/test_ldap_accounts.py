@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 from ldap3.operation.search import compile_filter, parse_filter
 from pyasn1.codec.ber import encoder
@@ -10,7 +12,7 @@ from adapters.ldap import codec
 from adapters.ldap.controls import Ppolicy
 from adapters.ldap.discovering import NEVER_EXPIRES, reason, row, state
 from adapters.ldap.doctor import contexts, kind, password, verdict
-from adapters.ldap.observing import session
+from adapters.ldap.observing import session, sessions_389, without_own
 from adapters.ldap.questions import Entry
 from adapters.ldap.stats_log import open_sessions
 from bridge.adapter import LegacySession
@@ -98,6 +100,31 @@ def test_a_session_of_the_monitor(peer: str, address: str, port: int) -> None:
     )
     assert session(found) == LegacySession(address, port, 1007, 60.0)
     assert session(entry(monitorConnectionStartTime="soon")) == LegacySession("", 0, 0)
+
+
+SVC = "cn=svc,dc=example,dc=org"
+
+
+def test_the_sessions_of_389_directory_server() -> None:
+    """As 389-Directory/2.3.1 shows them."""
+    monitor = entry("cn=monitor", connection=[
+        "64:20261126043820Z:5:4:-:cn=directory manager:0:0:0:2:ip=192.0.2.1",
+        f"65:20261126043828Z:3:3:-:{SVC}:0:0:0:4:ip=192.0.2.1",
+        f"66:20261126043821Z:9:3:r:{SVC}:1:2:3:3:ip=::1",
+        f"67:20261126043829Z:3:3:-:{SVC}:0:0:0:5:ip=local",
+        "68:20261126043829Z:1:1:-:NULLDN:0:0:0:6:ip=192.0.2.1",
+        f"what nobody knows {SVC}",
+    ])  # fmt: skip
+    now = datetime(2026, 11, 26, 4, 38, 30, tzinfo=UTC).timestamp()
+    found = sessions_389(monitor, "CN=svc, DC=example,DC=org")
+    assert found == [
+        LegacySession("::1", 0, 3, now - 9),
+        LegacySession("192.0.2.1", 0, 4, now - 2),
+        LegacySession("", 0, 5, now - 1),
+    ]
+    assert [one.backend for one in without_own(found, "192.0.2.1")] == [3, 5]
+    assert [one.backend for one in without_own(found, "10.0.0.9")] == [3, 4], "behind a translated address"
+    assert without_own([], "192.0.2.1") == []
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,22 @@ def test_one_of_ours_stands_for_one_of_theirs() -> None:
     assert states([], []) == []
 
 
+def test_without_numbers_address_and_time_must_do() -> None:
+    """389 Directory Server tells neither port nor a number that we know."""
+    ours = [
+        Known(f"ses_{number}", "deploy-7", "payments", "10.0.0.5", 40_000 + number, 0, 1000.5 + number)
+        for number in range(4)
+    ]
+    theirs = [LegacySession("10.0.0.5", 0, number + 7, 1002.0 - number % 3) for number in range(4)]
+    assert states(theirs, ours) == ["matched"] * 4
+    assert states([*theirs, LegacySession("10.0.0.5", 0, 90, 1001.0)], ours) == ["matched"] * 4 + ["same-host"]
+    listed = [LegacySession("10.0.0.5", 0, number, 1001.0 + 50 * number) for number in range(3)]
+    known = [Known("ses_1", "a", "o", "10.0.0.5", 4, 0, 1050.5), Known("ses_2", "b", "o", "10.0.0.5", 5, 0, 1000.5)]
+    assert states(listed, known) == ["matched", "matched", "same-host"], "the nearest in time"
+    assert states([LegacySession("192.0.2.66", 0, 9, 1001.0)], ours[:1]) == ["foreign", "stale"]
+    assert states([LegacySession("10.0.0.5", 40_009, 9, 1001.0)], ours[:1]) == ["same-host", "stale"]
+
+
 def test_a_row_tells_both_sides() -> None:
     (matched,) = compare([LegacySession("10.0.0.5", 40001, 4711, 12.5, "x")], [OURS], OWN)
     assert matched.row() == {

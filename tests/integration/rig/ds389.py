@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import ldap3
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
@@ -57,6 +58,14 @@ class DS389(Directory):
     def _command(self) -> list[str]:
         config, pid = str(self.folder / "config"), str(self.folder / "run" / "pid")
         return [*self._as_user, found("ns-slapd"), "-D", config, "-i", pid, "-d", "0"]
+
+    def show_sessions(self, account: str) -> None:
+        """Lets the account see who is connected, for ``idbridge reconcile``."""
+        right = (
+            f'(targetattr = "connection")(version 3.0; acl "sessions"; allow (read) userdn = "ldap:///{dn(account)}";)'
+        )
+        with self.admin() as connection:
+            connection.modify("cn=monitor", {"aci": [(ldap3.MODIFY_ADD, [right])]})
 
     def _settings(self) -> str:
         config = str(self.folder / "config")
