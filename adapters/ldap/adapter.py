@@ -11,14 +11,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar
 
-from adapters.ldap import discovering, doctor, observing
+from adapters.ldap import discovering, doctor, observing, rotating
 from adapters.ldap.attributes import names_of_attribute
 from adapters.ldap.connection import Connection
 from adapters.ldap.knowledge import Learning
 from adapters.ldap.names import names_of_base
 from adapters.ldap.options import Options as LDAPOptions
 from adapters.ldap.stalls import Stalls
-from bridge.adapter import Admission, Check, Door, LegacySession, Stream, SystemFacts
+from bridge.adapter import Admission, Check, Door, LegacySession, Secret, Stream, SystemFacts
 
 
 class LDAPAdapter:
@@ -59,6 +59,12 @@ class LDAPAdapter:
 
     async def observe(self, admission: Admission, system: SystemFacts) -> list[LegacySession]:
         return await observing.observe(admission, system, self._clock, self._learning.deferring)
+
+    async def rotate(self, admission: Admission, system: SystemFacts, new: Secret) -> None:
+        await rotating.rotate(admission, system, new, self._clock)
+
+    async def log_in(self, admission: Admission, system: SystemFacts) -> None:
+        await rotating.log_in(admission, system, self._clock)
 
 
 ADAPTER = LDAPAdapter

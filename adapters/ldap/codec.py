@@ -25,6 +25,9 @@ __all__ = ["Filter", "Framer", "Message"]
 MAX_ATTRIBUTES = 1000
 """Attributes in a request's list, changes in a Modify, attributes in an Add."""
 
+ADD, DELETE = 0, 1
+"""Kinds of a ``Change``."""
+
 _SIMPLE, _SASL = 0x80, 0xA3
 _SICILY = (0x89, 0x8A, 0x8B)
 _NEW_SUPERIOR = 0x80
@@ -66,7 +69,7 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """``kind``: 0 add, 1 delete, 2 replace, 3 increment (RFC 4525)."""
+    """``kind``: ADD, DELETE, 2 replace, 3 increment (RFC 4525)."""
 
     kind: int
     attribute: bytes
@@ -397,12 +400,17 @@ def has_bits(attribute: bytes, mask: int) -> bytes:
     return ber.encode(filters.EXTENSIBLE, *(ber.encode(tag, value) for tag, value in parts))
 
 
-def removal(name: bytes, attribute: bytes, value: bytes) -> bytes:
-    """The operation of a Modify that takes one value away."""
-    values = ber.encode(ber.SET, ber.encode(ber.OCTET_STRING, value))
-    change = ber.encode(ber.SEQUENCE, ber.encode(ber.OCTET_STRING, attribute), values)
-    changes = ber.encode(ber.SEQUENCE, ber.encode(ber.SEQUENCE, ber.encode_integer(1, ber.ENUMERATED), change))
-    return ber.encode(Op.MODIFY, ber.encode(ber.OCTET_STRING, name), changes)
+def modification(name: bytes, *changes: Change) -> bytes:
+    """The operation of a Modify."""
+    return ber.encode(
+        Op.MODIFY, ber.encode(ber.OCTET_STRING, name), ber.encode(ber.SEQUENCE, *(_encoded(one) for one in changes))
+    )
+
+
+def _encoded(change: Change) -> bytes:
+    values = ber.encode(ber.SET, *(ber.encode(ber.OCTET_STRING, value) for value in change.values))
+    attribute = ber.encode(ber.SEQUENCE, ber.encode(ber.OCTET_STRING, change.attribute), values)
+    return ber.encode(ber.SEQUENCE, ber.encode_integer(change.kind, ber.ENUMERATED), attribute)
 
 
 def limited(

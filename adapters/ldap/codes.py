@@ -89,6 +89,9 @@ class Oid:
     PASSWORD_MODIFY = "1.3.6.1.4.1.4203.1.11.1"  # noqa: S105
     CANCEL = "1.3.6.1.1.8"
 
+    ACTIVE_DIRECTORY = "1.2.840.113556.1.4.800"
+    """Of ``supportedCapabilities`` (MS-ADTS 3.1.1.3.4.3.1)."""
+
     MANAGE_DSA_IT = "2.16.840.1.113730.3.4.2"
     PERSISTENT_SEARCH = "2.16.840.1.113730.3.4.3"
     ENTRY_CHANGE = "2.16.840.1.113730.3.4.7"

@@ -151,7 +151,8 @@ async def _rights(questions: Questions, names: list[str], writes: bool) -> list[
     codes = {}
     for name in names:
         absent = secrets.token_hex(16).encode()
-        codes[name] = await questions.change(codec.removal(name.encode(), PROBE_ATTRIBUTE, absent))
+        removal = codec.Change(codec.DELETE, PROBE_ATTRIBUTE, (absent,))
+        codes[name] = await questions.change(codec.modification(name.encode(), removal))
     return verdict(codes, writes)
 
 

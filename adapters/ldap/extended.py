@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from bridge.adapter import PeerFault
 from bridge.wire import ber
 
+_IDENTITY, _OLD, _NEW = 0x80, 0x81, 0x82
+
 
 @dataclass(frozen=True, slots=True)
 class PasswordModify:
@@ -27,12 +29,17 @@ def read_password_modify(value: bytes | None) -> PasswordModify:
             raise ber.BerFault("something is left over at its end")
         while at < stop:
             tag, start, at = ber.element(data, at, stop)
-            if tag in found or tag not in (0x80, 0x81, 0x82):
+            if tag in found or tag not in (_IDENTITY, _OLD, _NEW):
                 raise ber.BerFault("a part stands twice or is unknown")
             found[tag] = data[start:at]
     except ber.BerFault as fault:
         raise PeerFault(f"password modify request: {fault}") from None
-    return PasswordModify(found.get(0x80, b""), 0x81 in found, 0x82 in found)
+    return PasswordModify(found.get(_IDENTITY, b""), _OLD in found, _NEW in found)
+
+
+def password_modify(old: bytes, new: bytes) -> bytes:
+    """The value of a request for the one who is bound (section 2: userIdentity is absent)."""
+    return ber.encode(ber.SEQUENCE, ber.encode(_OLD, old), ber.encode(_NEW, new))
 
 
 def read_cancel(value: bytes | None) -> int:

@@ -112,14 +112,18 @@ class Learning:
         return known.entries[login]
 
     async def _found(self, directory: Directory, login: str, known: Knowledge, deadline: Deadline) -> Name | None:
-        short = login.rpartition("\\")[2]
-        wanted = codec.any_of(codec.equality(b"userPrincipalName", login), codec.equality(b"sAMAccountName", short))
         for context in known.contexts:
-            operation = codec.search(context, 2, wanted, (b"1.1",), size_limit=2)
+            operation = codec.search(context, 2, named(login), (b"1.1",), size_limit=2)
             found = [one for one in await directory.ask(operation, deadline) if one.tag == Op.ENTRY]
             if len(found) == 1:
                 return known.names.of_entry(entry_name(found[0]))
         return None
+
+
+def named(login: str) -> bytes:
+    """The filter for the entry that logs in by a name of Active Directory: user@domain, DOMAIN\\user."""
+    short = login.rpartition("\\")[2]
+    return codec.any_of(codec.equality(b"userPrincipalName", login), codec.equality(b"sAMAccountName", short))
 
 
 async def _entry(

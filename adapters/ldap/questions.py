@@ -114,8 +114,11 @@ class Questions:
 
     async def change(self, operation: bytes) -> int:
         """The result code of a Modify."""
-        _, last = await self._ask(operation)
-        return read_result(last).code
+        return read_result(await self.last(operation)).code
+
+    async def last(self, operation: bytes, more: bytes = b"") -> Message:
+        """The final answer; ``more``: controls, encoded."""
+        return (await self._ask(operation, more))[1]
 
     async def _ask(self, operation: bytes, more: bytes = b"") -> tuple[list[Entry], Message]:
         deadline = Deadline(QUESTION_TIMEOUT, self._clock, "the directory did not answer in time")

@@ -92,12 +92,12 @@ class UpstreamBind:
         if message.id not in (0, self._number) or message.tag not in (Op.BIND_RESPONSE, Op.EXTENDED_RESPONSE):
             raise PeerFault("the directory's answer to a Bind is none")
         result = read_result(message)
-        policy = _policy(message)
+        policy = policy_of(message)
         if message.id == self._number and message.tag == Op.BIND_RESPONSE and result.code == Code.SUCCESS:
             if policy.error == 2:  # the server lets nothing but a change of the password through
                 raise BindRefused(Kind.MUST_CHANGE, "password policy", Code.SUCCESS)
             return policy
-        raise BindRefused(classify(result, policy), _words(result, policy), result.code)
+        raise BindRefused(classify(result, policy), words(result, policy), result.code)
 
 
 def classify(result: LdapResult, policy: Ppolicy) -> Kind:
@@ -111,12 +111,14 @@ def classify(result: LdapResult, policy: Ppolicy) -> Kind:
     return next((kind for code, kind in _CODES.items() if code == result.code), Kind.OTHER)
 
 
-def _policy(message: Message) -> Ppolicy:
+def policy_of(message: Message) -> Ppolicy:
+    """What the password policy said with an answer."""
     found = [control for control in controls.read(message) if control.oid == Oid.PPOLICY]
     return controls.read_ppolicy(found[0].value) if found else Ppolicy()
 
 
-def _words(result: LdapResult, policy: Ppolicy) -> str:
-    text = result.text.decode("utf-8", "replace").rstrip("\0")
+def words(result: LdapResult, policy: Ppolicy) -> str:
+    """What the directory said in an answer, for ops."""
+    text = result.text.decode("utf-8", "replace").rstrip("\0\n")
     words = "".join(char if char.isprintable() else " " for char in text)[:MAX_CAUSE]
     return f"{policy.cause}; {words}".strip("; ") if policy.cause else words

@@ -7,7 +7,7 @@ import itertools
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -18,39 +18,10 @@ from rig.certificates import Authority
 from rig.mariadb import MariaDB, shop_document, shop_environment
 from rig.place import Place
 from rig.postgres import Server
-
-from bridge.accounts.vaults import Store
-from bridge.adapter import Secret
-from bridge.storage import open_engine
+from rig.store import keep, names, stored
 
 MakeBridge = Callable[..., Bridge]
 _NUMBERS = itertools.count()
-
-
-@contextlib.contextmanager
-def store(bridge: Bridge) -> Iterator[Store]:
-    engine = open_engine(bridge.state / "registry.db", kind="registry")
-    try:
-        yield Store(engine, bridge.state / "store.key", time.time)
-    finally:
-        engine.dispose()
-
-
-def stored(bridge: Bridge, name: str) -> str:
-    with store(bridge) as opened:
-        secret = opened.in_thread_read(name).reveal_text()
-    bridge.place.secrets[f"rotated {len(bridge.place.secrets)}"] = secret.encode()
-    return secret
-
-
-def keep(bridge: Bridge, name: str, secret: str) -> None:
-    """As a change does that is then cut off."""
-    with store(bridge) as opened:
-        opened.in_thread_set(name, Secret(secret))
-
-
-def names(bridge: Bridge) -> set[str]:
-    return {row["name"] for row in bridge.cli_json("secret", "list")}
 
 
 def works(postgres: Server, user: str, password: str) -> bool:
