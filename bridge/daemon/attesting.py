@@ -107,10 +107,14 @@ class Attesting:
     async def stop(self) -> None:
         """Shows them the last checkpoint, for a few seconds."""
         self._rounds.stop()
+        end = self._reactor.seconds() + LAST_WORDS
+        await self._finish(end)  # what goes on may be of an earlier one
         for sink in self._sinks.values():
             sink.next = 0.0
         self._look()
-        end = self._reactor.seconds() + LAST_WORDS
+        await self._finish(end)
+
+    async def _finish(self, end: float) -> None:
         for running in list(self._running.values()):
             running.addTimeout(max(0.01, end - self._reactor.seconds()), self._reactor, lambda result, timeout: None)
             await running
