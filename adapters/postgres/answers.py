@@ -20,6 +20,7 @@ from adapters.postgres import codec
 from adapters.postgres.codec import Back
 from adapters.postgres.framing import HEADER, Frame, Framer
 from adapters.postgres.names import Change
+from adapters.postgres.usual import Asked, answer
 from bridge.adapter import Operation, Outcome, PeerFault, Permit, Result
 
 Record = Callable[[Permit, Outcome], None]
@@ -78,6 +79,7 @@ class Expected:
 
 
 _NOTHING = Expected("")
+_SUCCESS = Result.SUCCESS
 
 
 class Fatal(Exception):
@@ -90,6 +92,7 @@ class Answers:
     def __init__(self, record: Record, status: str = "I") -> None:
         self._record = record
         self._queue: deque[Expected] = deque()
+        self._asked: Asked | None = None  # in place of a queue
         self._suspended: list[Unit] = []
         self._copying = False  # the server takes copy data, and the client has not said that it is done
         self._copied = 0
@@ -106,11 +109,18 @@ class Answers:
         self.rested = True  # everything is answered, and the last answer was ReadyForQuery: all changes are reported
         self.parameters: list[tuple[str, str]] = []  # reports not yet looked at
         self.ready: Callable[[str], None] = lambda status: None
+        self.bound: Callable[[Asked], None] = lambda asked: None
+        self.unfolded: Callable[[Asked], Sequence[Expected]] = lambda asked: ()
         self.unprepared: Callable[[Operation, str], None] = lambda operation, code: None
 
     @property
     def idle(self) -> bool:
-        return not self._queue
+        return not self._queue and self._asked is None
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing at all is under way."""
+        return self.rested and not self._maybe and not self._suspended
 
     @property
     def in_flight(self) -> int:
@@ -121,6 +131,17 @@ class Answers:
         return self._copying
 
     # -- what the client asks ---------------------------------------------------------------------------------------
+
+    def ask(self, asked: Asked) -> None:
+        """A usual request, when all is ``quiet``."""
+        self.rested = False
+        self._asked = asked
+
+    def unfold(self) -> None:
+        """Before anything that the usual exchange does not have."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._queue.extend(self.unfolded(asked))
 
     def expect(self, expected: Expected) -> None:
         self.rested = False
@@ -147,8 +168,26 @@ class Answers:
 
     # -- what the server answers --------------------------------------------------------------------------------------
 
+    def is_usual(self, data: bytes) -> bool:
+        """Whether ``data`` is the whole answer to what was asked; then it is noted, and goes to the client as it is."""
+        asked = self._asked
+        if asked is None or not self.framer.rests:
+            return False
+        answered = answer(data, asked)
+        if answered is None:
+            return False
+        self._asked = None
+        self._record(asked.permit, Outcome(_SUCCESS, "", answered.rows, answered.bytes))
+        self.status = status = chr(data[-1])
+        self.rested = True
+        if asked.prepared is not None:
+            self.bound(asked)
+        self.ready(status)
+        return True
+
     def receive(self, data: bytes) -> list[bytes | memoryview]:
         """What is to be sent to the client of it. Raises PeerFault when it is not the protocol."""
+        self.unfold()
         if data[-6:-1] == _READY and self._usual(data):
             return [data]
         frames = self.framer.feed(data)
@@ -424,6 +463,7 @@ class Answers:
 
     def abandon(self, result: Result, code: str = "", detail: str = "") -> None:
         """The session ends: what runs has ``result``, what waits behind it was not executed as far as we know."""
+        self.unfold()
         running = True
         while self._queue:
             expected = self._queue.popleft()

@@ -74,7 +74,7 @@ class Texts:
     @property
     def plain(self) -> bool:
         """Nothing special: what was learned about a text in another plain session holds here too."""
-        return self.standard_strings is True and self.encoding == "UTF8"
+        return (not self._touched or self.standard_strings is True) and self.encoding == "UTF8"
 
     def decode(self, text: bytes) -> str | None:
         """As the server reads it; None when that is in doubt."""
@@ -105,10 +105,14 @@ class Texts:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A statement the server knows by name; ``operation`` is what executing it is, before parameters."""
+    """A statement the server knows by name; ``operation`` is what executing it is, before parameters.
+
+    ``plain``: executing it is that and nothing more, whatever the session has done.
+    """
 
     statement: Statement
     operation: Operation
+    plain: bool = False
 
 
 class Describing:

@@ -8,7 +8,8 @@ and half-closed clients still get the answer if it is quicker than the cancel.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -125,7 +126,17 @@ class Session:
 
     # -- towards the legacy system ------------------------------------------------------------------------------------
 
-    async def _to_upstream(self, data: bytes) -> None:
+    def _to_upstream(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+        if self._outgoing or self._notices or not self._framer.rests or not self._requests.at_once(data):
+            return self._decide(data)
+        self._slot.busy = True
+        if self._notices:
+            self._outgoing.append(data)
+            return self._flush()
+        return self._upstream.send_or_wait(data)
+
+    async def _decide(self, data: bytes) -> None:
+        self._answers.unfold()
         frames = self._framer.feed(data)
         buffer = self._framer.buffer
         done = start = 0
@@ -182,7 +193,13 @@ class Session:
 
     # -- towards the client -------------------------------------------------------------------------------------------
 
-    async def _to_client(self, data: bytes) -> None:
+    def _to_client(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+        if self._notices or not self._answers.is_usual(data):
+            return self._attribute(data)
+        self._slot.busy = False
+        return self._client.send_or_wait(data)
+
+    async def _attribute(self, data: bytes) -> None:
         answers = self._answers
         out = answers.receive(data)
         if answers.parameters:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from adapters.postgres import codec, guard
+from adapters.postgres import codec, guard, usual
 from adapters.postgres.answers import (
     BIND,
     CALL,
@@ -24,6 +24,7 @@ from adapters.postgres.answers import (
     PARSE,
     QUERY,
     REFUSED,
+    SYNC,
     Answers,
     Expected,
     Unit,
@@ -35,6 +36,7 @@ from adapters.postgres.names import ALL, Change, Doubt, Names
 from adapters.postgres.operations import LARGE_OBJECTS, Describing, Prepared, Texts
 from adapters.postgres.refusals import Spoken, error_message
 from adapters.postgres.statements import RENAMES, STRINGS, UNPARSED, Statement, depend_on_integers
+from adapters.postgres.usual import Asked
 from adapters.postgres.worker import Classifier
 from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Reason, Refused, Result
 from bridge.adapter.kept_operations import KeptOperations
@@ -108,7 +110,62 @@ class Requests:
         self._skipping = False
         self.terminated = False
         answers.ready = self._ready
+        answers.bound = self._bound
+        answers.unfolded = self._unfolded
         texts.rested = lambda: answers.rested
+
+    # -- the usual request --------------------------------------------------------------------------------------------
+
+    def at_once(self, data: bytes) -> bool:
+        """Whether ``data`` is one usual request, which then was permitted without a wait and goes upstream as it is."""
+        if not self._answers.quiet or self._skipping or not data:
+            return False
+        prepared, described = None, False
+        if data[0] == Front.QUERY:
+            operation = self._kept_operation(data)
+        else:
+            prepared, described = self._executed(data)
+            operation = prepared.operation if prepared is not None else None
+        permit = self._admission.permit_at_once(operation) if operation is not None else None
+        if permit is None:
+            return False
+        if permit.warning:
+            self._warn(permit.warning)
+        self._batch += 1
+        self._answers.ask(Asked(permit, prepared, described))
+        return True
+
+    def _kept_operation(self, data: bytes) -> Operation | None:
+        text = usual.query(data)
+        key = shape(text) if text is not None and self._texts.plain else None
+        operations = self._kept.get(self._scope, key) if key is not None else None
+        return operations[0] if operations is not None and len(operations) == 1 else None
+
+    def _executed(self, data: bytes) -> tuple[Prepared | None, bool]:
+        execution = usual.execution(data)
+        if execution is None or self._describing.keeps_values:
+            return None, False
+        name, described = execution
+        prepared = self._statements.settled(name)
+        return (prepared, described) if prepared is not None and prepared.plain else (None, False)
+
+    def _bound(self, asked: Asked) -> None:
+        """In a transaction the portal outlives the answer; it is at its end."""
+        if self._answers.status != "I" and asked.prepared is not None:
+            portal = self._portals.known[b""] = Portal(asked.prepared, None)
+            portal.unit = Unit(asked.permit, ended=True)
+
+    def _unfolded(self, asked: Asked) -> list[Expected]:
+        unit = Unit(asked.permit)
+        if asked.prepared is None:
+            return [Expected(QUERY, (unit,))]
+        portal = Portal(asked.prepared, None)
+        portal.unit = unit
+        change = self._portals.change(b"", portal, self._batch - 1)
+        expected = [Expected(BIND, change=change), Expected(EXECUTE, (unit,)), Expected(SYNC)]  # type: ignore[arg-type]
+        if asked.described:
+            expected.insert(1, Expected(DESCRIBE))
+        return expected
 
     # -- dispatch -----------------------------------------------------------------------------------------------------
 
@@ -238,7 +295,8 @@ class Requests:
             return self._refused(await self._objected(operation, why), simple=False)
         if len(self._statements.known) >= MAX_NAMES and name not in self._statements.known:
             raise PeerFault("too many prepared statements")
-        change = self._statements.change(name, Prepared(statement, operation), self._batch)
+        plain = not statement.flags and statement.verb not in _SPECIAL
+        change = self._statements.change(name, Prepared(statement, operation, plain), self._batch)
         self._answers.expect(Expected(PARSE, change=change, operation=operation))  # type: ignore[arg-type]
         if RENAMES in statement.flags:
             parse = codec.parse_parse(body)
@@ -434,6 +492,7 @@ class Requests:
 
 _BY_NAME = frozenset({"sql.execute", "sql.fetch", "sql.move"})
 _NAMING = frozenset({"sql.prepare", "sql.deallocate", "sql.declare", "sql.close", "sql.discard"})
+_SPECIAL = _BY_NAME | _NAMING | {UNPARSED.verb}
 _WHILE_COPYING = (Front.COPY_DONE, Front.COPY_FAIL, Front.FLUSH)
 
 _KINDS = {

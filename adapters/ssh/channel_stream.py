@@ -12,7 +12,7 @@ from adapters.ssh import codec
 from adapters.ssh.codec import Opening
 from adapters.ssh.fields import Fields
 from adapters.ssh.server import AgentLeg
-from bridge.adapter import Address, PeerFault, StreamClosed, TimedOut, TLSFacts, TLSSettings
+from bridge.adapter import Address, PeerFault, StreamClosed, Take, TimedOut, TLSFacts, TLSSettings
 from bridge.adapter.stream import each_received
 
 WINDOW = 2 * 1024 * 1024
@@ -75,7 +75,7 @@ class ChannelStream:
             self._taken = 0
             await self._leg.flush()
 
-    async def each(self, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
+    async def each(self, take: Take) -> str:
         return await each_received(self, take)
 
     def unread(self, data: bytes) -> None:
@@ -97,6 +97,9 @@ class ChannelStream:
             self._leg.write(codec.data(self.theirs, bytes(rest[:count])))
             rest = rest[count:]
         await self._leg.flush()
+
+    def send_or_wait(self, data: bytes | bytearray | memoryview) -> Coroutine[Any, Any, None] | None:
+        return self.send(data)
 
     def _room(self) -> bool:
         """A window of the client's, and no key exchange of the outer connection, which would hold the bytes back."""

@@ -20,7 +20,7 @@ from adapters.ssh.refusals import BY_APPLICATION
 from adapters.ssh.server import AgentLeg
 from adapters.ssh.users import is_host
 from adapters.ssh.wire import Goodbye
-from bridge.adapter import BridgeError, PeerFault, Stream, StreamClosed, TimedOut
+from bridge.adapter import BridgeError, PeerFault, Stream, StreamClosed, Take, TimedOut
 
 TICK = 5.0
 """Seconds between two looks at what waits: an adapter has no clock of its own that calls."""
@@ -42,7 +42,7 @@ class Ticking:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    async def each(self, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
+    async def each(self, take: Take) -> str:
         while True:
             self._tick()
             try:
@@ -53,7 +53,9 @@ class Ticking:
                 return str(closed)
             if not data:
                 return ""
-            await take(data)
+            waits = take(data)
+            if waits is not None:
+                await waits
 
 
 class Jump:

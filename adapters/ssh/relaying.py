@@ -26,8 +26,8 @@ from bridge.adapter import (
     Refused,
     Stream,
     SystemFacts,
+    Take,
 )
-from bridge.adapter.relay import Pump
 from bridge.adapter.relay import relay as both_ways
 
 RESERVE = 64 * 1024
@@ -81,8 +81,13 @@ class _Source:
         self._leg = leg
         self._take = take
 
-    async def each(self, pump: Pump) -> str:
-        return await self._leg.run(self._take, lambda: pump(b""))
+    async def each(self, pump: Take) -> str:
+        async def after() -> None:
+            waits = pump(b"")
+            if waits is not None:
+                await waits
+
+        return await self._leg.run(self._take, after)
 
 
 def _source(leg: Leg, take: Any) -> Stream:

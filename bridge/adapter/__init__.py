@@ -29,7 +29,7 @@ from bridge.adapter.errors import BridgeError, NotTaken, PeerFault, StreamClosed
 from bridge.adapter.operation import Action, Operation, Outcome, Result, StatementLogging, Target
 from bridge.adapter.refusal import Reason, Refused
 from bridge.adapter.secret import Secret
-from bridge.adapter.stream import Address, Stream, TLSFacts, TLSSettings
+from bridge.adapter.stream import Address, Stream, Take, TLSFacts, TLSSettings
 
 __all__ = [
     "Action",
@@ -71,6 +71,7 @@ __all__ = [
     "SystemFacts",
     "TLSFacts",
     "TLSSettings",
+    "Take",
     "Target",
     "TimedOut",
     "Trusting",

@@ -121,6 +121,10 @@ class Admission(Protocol):
         """Decides and records before the legacy side acts. Raises Refused (ACTION_DENIED, LOG_UNAVAILABLE …)."""
         ...
 
+    def permit_at_once(self, operation: Operation) -> Permit | None:
+        """``permit`` where it says yes and nothing is to be waited for. None: nothing was done, ask ``permit``."""
+        ...
+
     def outcome(self, permit: Permit, outcome: Outcome) -> None:
         """Records what became of a permitted operation. Does not wait; call it exactly once per permit."""
         ...

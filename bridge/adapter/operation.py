@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 Target = Mapping[str, str | tuple[str, ...]]
 """Facts that grants narrow by. A tuple is several names of one thing (a DN and all above it): one that is listed is
@@ -55,8 +56,7 @@ class Operation:
     details: Mapping[str, str | int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """``code`` is the protocol's own (SQLSTATE, result code); ``rows``/``bytes`` as the legacy side gave or took."""
 
     result: Result

@@ -27,9 +27,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from bridge.adapter.errors import StreamClosed
-from bridge.adapter.stream import Stream
-
-Pump = Callable[[bytes], Coroutine[Any, Any, None]]
+from bridge.adapter.stream import Stream, Take
 
 
 class Side(StrEnum):
@@ -49,8 +47,8 @@ async def relay(
     client: Stream,
     upstream: Stream,
     *,
-    to_upstream: Pump,
-    to_client: Pump,
+    to_upstream: Take,
+    to_client: Take,
     on_client_eof: Callable[[], Awaitable[None]] | None = None,
 ) -> RelayEnd:
     """Pumps until one side has ended; see the module for each kind of end.
@@ -74,7 +72,7 @@ async def relay(
 @dataclass(slots=True, eq=False)
 class _Direction:
     source: Stream
-    pump: Pump
+    pump: Take
     side: Side
     towards: Side
     at_eof: Callable[[], Awaitable[None]] | None
@@ -112,10 +110,12 @@ class _Both:
             self._over()  # upstream has said all it had, or nobody is left to hear it
 
     async def _pump_all(self, direction: _Direction) -> RelayEnd:
-        async def pump(data: bytes) -> None:
-            await direction.pump(data)
-            if self.done.called:  # this direction woke the other, which ended the relay: a cancel from there is lost
-                raise CancelledError
+        def pump(data: bytes) -> Coroutine[Any, Any, None] | None:
+            waits = direction.pump(data)
+            if waits is not None:
+                return self._waited(waits)
+            self._unless_over()
+            return None
 
         try:
             cause = await direction.source.each(pump)
@@ -124,6 +124,15 @@ class _Both:
         except StreamClosed as closed:
             return RelayEnd(direction.towards, str(closed))
         return RelayEnd(direction.side, cause)
+
+    async def _waited(self, waits: Coroutine[Any, Any, None]) -> None:
+        await waits
+        self._unless_over()
+
+    def _unless_over(self) -> None:
+        """The direction that just ran may have woken the other, which ended the relay: a cancel from there is lost."""
+        if self.done.called:
+            raise CancelledError
 
     def _over(self) -> None:
         if not self.done.called:

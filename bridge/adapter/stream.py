@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 from bridge.adapter.errors import StreamClosed
 
+Take = Callable[[bytes], Coroutine[Any, Any, None] | None]
+"""Gets a chunk. What it returns has still to run, and nothing is read until it has; None: it is done with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Address:
@@ -75,7 +78,7 @@ class Stream(Protocol):
         """
         ...
 
-    async def each(self, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
+    async def each(self, take: Take) -> str:
         """Gives ``take`` each chunk, in order, one at a time; while it waits, nothing is read.
 
         Returns "" at the peer's end of file, else the words of the break. Raises what ``take`` raises. The same as a
@@ -85,6 +88,13 @@ class Stream(Protocol):
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
         """Hands ``data`` over and returns while little is unsent, else waits until the peer has taken enough.
+
+        Raises StreamClosed when the connection is gone.
+        """
+        ...
+
+    def send_or_wait(self, data: bytes | bytearray | memoryview) -> Coroutine[Any, Any, None] | None:
+        """``send`` for a ``Take``: None when ``data`` was handed over and little is unsent, else what is to be awaited.
 
         Raises StreamClosed when the connection is gone.
         """
@@ -122,7 +132,7 @@ class Stream(Protocol):
         ...
 
 
-async def each_received(stream: Stream, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
+async def each_received(stream: Stream, take: Take) -> str:
     """``Stream.each`` by ``receive``, for a stream that has no quicker way."""
     while True:
         try:
@@ -131,4 +141,6 @@ async def each_received(stream: Stream, take: Callable[[bytes], Coroutine[Any, A
             return str(closed)
         if not data:
             return ""
-        await take(data)
+        waits = take(data)
+        if waits is not None:
+            await waits

@@ -82,6 +82,9 @@ class _Known(NamedTuple):
     decision: Decision
     since: float
     until: float
+    kind: str
+    trial: str
+    """The decision as the log has it, where it would have been another one."""
 
 
 class Session:
@@ -222,40 +225,68 @@ class Session:
             raise self._over()
 
     async def permit(self, operation: Operation) -> Permitted:
-        if self.ending is not None:
-            raise self.ending
+        if self.is_over():
+            raise self._over()
+        now = self.last_used = self._core.now()
+        known = self._known_of(operation, now)
+        kind = known.kind
+        self._count(kind)
+        if self.meter is not None and (reached := self.meter.operation(now)) is not None:
+            raise self._deny_more(known.section, kind, reached, now)
+        if not known.decision.allowed:
+            raise self._deny(known.section, kind, known.decision)
+        try:
+            if self._need_not_wait(operation):
+                return self._permitted(self._log.operation(known.section, kind, known.trial), known)
+            permitted = self._permitted(await self._log.intent(known.section, kind, known.trial), known)
+        except LogUnavailable as failure:
+            raise self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
+        if self.is_over():  # while it was being written: nothing may reach the legacy side
+            refused = self._over()
+            permitted.held.finish(ABORTED, refused.reason.value)
+            self._open.discard(permitted.held)
+            raise refused
+        return permitted
+
+    def permit_at_once(self, operation: Operation) -> Permitted | None:
+        if self._closed or self.ending is not None or not self._need_not_wait(operation):
+            return None
+        now = self._core.now()
+        known = self._known_of(operation, now)
+        if not known.decision.allowed or (self.meter is not None and self.meter.operation(now) is not None):
+            return None
+        try:
+            held = self._log.operation(known.section, known.kind, known.trial)
+        except LogUnavailable:
+            return None
+        self.last_used = now
+        self._count(known.kind)
+        return self._permitted(held, known)
+
+    def _need_not_wait(self, operation: Operation) -> bool:
+        """Whether its event may become durable later: a read's, while the disk keeps up."""
+        return operation.action is Action.READ and not self.system.strict_audit and self._core.log.pending() < BUSY_LOG
+
+    def _known_of(self, operation: Operation, now: float) -> _Known:
         core = self._core
-        now = self.last_used = core.now()
-        action = operation.action
         if core.policy is not self._policy or core.directory is not self._directory:
             self._follow()
         known = self._known.get(id(operation))
         if known is None or known.operation is not operation or not known.since <= now < known.until:
             known = self._understand(operation, now)
-        decision, section = known.decision, known.section
-        kind = action._value_  # a member of an enumeration is slow to ask for its value
+        return known
+
+    def _count(self, kind: str) -> None:
         self.operations[kind] += 1
-        core.tally.operations[self.system.facts.name, kind] += 1
-        if self.meter is not None and (reached := self.meter.operation(now)) is not None:
-            raise self._deny_more(section, kind, reached, now)
-        if not decision.allowed:
-            raise self._deny(section, kind, decision)
-        would_deny = decision.would != decision.effect
-        trial = records.decision_section(decision) if would_deny else ""
-        warning, self._warning = self._warning or (_warning(decision) if would_deny else ""), ""
-        try:
-            if action is Action.READ and not self.system.strict_audit and core.log.pending() < BUSY_LOG:
-                held = self._log.operation(section, kind, trial)
-            else:
-                held = await self._log.intent(section, kind, trial)
-        except LogUnavailable as failure:
-            raise self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
-        if self._closed or self.ending is not None:  # while it was being written: nothing may reach the legacy side
-            refused = self._over()
-            held.finish(ABORTED, refused.reason.value)
-            raise refused
+        self._core.tally.operations[self.system.facts.name, kind] += 1
+
+    def _permitted(self, held: OpenOperation, known: _Known) -> Permitted:
         self._open.add(held)
-        return Permitted(held, warning, would_deny)
+        trial = known.trial != ""
+        warning = ""
+        if trial or self._warning:
+            warning, self._warning = self._warning or _warning(known.decision), ""
+        return Permitted(held, warning, trial)
 
     def may(self, action: Action, target: Target, *, strictly: bool = False) -> bool:
         if self.is_over():
@@ -305,7 +336,9 @@ class Session:
     def _understand(self, operation: Operation, now: float) -> _Known:
         """Adapters keep the operations that repeat: their decision and text are remembered by identity."""
         since, until, decision = self._standing.permit(operation.action, self._asked_of(operation.target), now)
-        known = _Known(operation, self._section(operation), decision, since, until)
+        trial = records.decision_section(decision) if decision.would != decision.effect else ""
+        kind = operation.action._value_  # a member of an enumeration is slow to ask for its value
+        known = _Known(operation, self._section(operation), decision, since, until, kind, trial)
         if len(self._known) >= REMEMBERED_ACTIONS:
             self._known.clear()
         self._known[id(operation)] = known

@@ -72,6 +72,9 @@ class Survey:
     async def permit(self, operation: Operation) -> Permit:
         raise self._refused("survey", "a survey permits no operation of an agent")
 
+    def permit_at_once(self, operation: Operation) -> None:
+        """None: ``permit`` says why not."""
+
     def outcome(self, permit: Permit, outcome: Outcome) -> None:
         raise RuntimeError("a survey has no operations")
 

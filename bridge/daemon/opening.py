@@ -71,9 +71,7 @@ class Storage:
     reading_engine: Engine
     overview: Overview
 
-    @staticmethod
-    def now() -> float:
-        return time.time()
+    now = staticmethod(time.time)
 
     def sync_declared(self, config: Config) -> list[Changed]:
         """Takes the owners and agents that the file declares. Blocks."""

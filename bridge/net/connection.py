@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -16,11 +16,11 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bridge.adapter import Address, PeerFault, StreamClosed, TimedOut, TLSFacts, TLSSettings
+from bridge.adapter import Address, PeerFault, StreamClosed, Take, TimedOut, TLSFacts, TLSSettings
 from bridge.net.addresses import address_of
 from bridge.net.handing_over import adopt
 from bridge.net.limits import READ_SIZE, TLS_READ_SIZE, StreamLimits
-from bridge.net.started import Started, Take
+from bridge.net.started import Started
 from bridge.net.tls import ContextSettings
 from bridge.net.tls_layer import TLSLayer
 
@@ -152,7 +152,9 @@ class Connection:
     async def each(self, take: Take) -> str:
         while True:
             if self._inbox:
-                await take(self._take())
+                waits = take(self._take())
+                if waits is not None:
+                    await waits
             elif self._lost or self._closing:
                 return self._lost or "the connection was closed"
             elif self._eof:
@@ -171,8 +173,10 @@ class Connection:
         return self._direct
 
     def _give(self, take: Take, data: bytes) -> None:
-        call = take(data)
         try:
+            call = take(data)
+            if call is None:
+                return
             waiting = call.send(None)
         except StopIteration:
             return
@@ -300,13 +304,22 @@ class Connection:
     # -- writing
 
     async def send(self, data: bytes | bytearray | memoryview) -> None:
+        waits = self.send_or_wait(data)
+        if waits is not None:
+            await waits
+
+    def send_or_wait(self, data: bytes | bytearray | memoryview) -> Coroutine[Any, Any, None] | None:
         if self._unsendable or self._closing or self._sent_eof:
             raise StreamClosed(self._unsendable or "the sending side was closed")
         if self._tls is not None:
             data = self._tls.encrypt(data)
         self._write(data)
-        if self._queue_size > self._limits.high_water:
-            await self._drained(self._limits.low_water)
+        if self._unsendable:
+            raise StreamClosed(self._unsendable)
+        return self._until_little() if self._queue_size > self._limits.high_water else None
+
+    async def _until_little(self) -> None:
+        await self._drained(self._limits.low_water)
         if self._unsendable:
             raise StreamClosed(self._unsendable)
 

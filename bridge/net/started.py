@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Coroutine, Generator
 from functools import partial
 from typing import Any
-
-Take = Callable[[bytes], Coroutine[Any, Any, None]]
 
 
 class Started:

@@ -101,6 +101,14 @@ class FakeAdmission:
         if refused is not None:
             self._door.story.append(f"refuse {operation.verb}")
             raise refused
+        return self._permitted(operation)
+
+    def permit_at_once(self, operation: Operation) -> Permit | None:
+        if operation.action is not Action.READ or operation.action in self.refuse:
+            return None
+        return self._permitted(operation)
+
+    def _permitted(self, operation: Operation) -> Permit:
         self._door.story.append(f"permit {operation.verb}")
         permit = FakePermit(operation, self.warning)
         self.permits.append(permit)

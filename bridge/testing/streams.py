@@ -21,7 +21,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 
-from bridge.adapter import Address, PeerFault, StreamClosed, TimedOut, TLSFacts, TLSSettings
+from bridge.adapter import Address, PeerFault, StreamClosed, Take, TimedOut, TLSFacts, TLSSettings
 from bridge.adapter.stream import each_received
 
 CHUNK_LIMIT = 256 * 1024  # the largest ``receive`` that the contract allows
@@ -116,7 +116,7 @@ class MemoryStream:
             raise StreamClosed(self._broken)
         return b""
 
-    async def each(self, take: Callable[[bytes], Coroutine[Any, Any, None]]) -> str:
+    async def each(self, take: Take) -> str:
         return await each_received(self, take)
 
     def _take(self) -> bytes:
@@ -150,6 +150,9 @@ class MemoryStream:
             await self._drained(STALL_LIMIT)
             if self._broken or self.ended:
                 raise StreamClosed(self._broken or f"the connection was {self.ended}")
+
+    def send_or_wait(self, data: bytes | bytearray | memoryview) -> Coroutine[Any, Any, None] | None:
+        return self.send(data)
 
     async def _drained(self, limit: float) -> None:
         sender: Deferred[None] = Deferred()

@@ -67,6 +67,12 @@ class FakeAdmission:
         self.seen.append(operation)
         return Permitted(operation, self.warning)
 
+    def permit_at_once(self, operation: Operation) -> Permitted | None:
+        if self.down or operation.action not in self.actions & {Action.READ}:
+            return None
+        self.seen.append(operation)
+        return Permitted(operation, self.warning)
+
     def outcome(self, permit: Permitted, outcome: Outcome) -> None:
         self.log.append((permit.operation.verb, outcome.result.value, outcome.code, outcome.rows))
 

@@ -112,6 +112,30 @@ def test_a_function_that_is_woken_by_the_other_and_fails_ends_both(woken: str) -
     assert seen == [b"y"]
 
 
+@pytest.mark.parametrize("woken", ["to_upstream", "to_client"])
+def test_so_it_is_when_the_waking_function_is_a_plain_one(woken: str) -> None:
+    waiting: Deferred[None] = Deferred()
+    seen: list[bytes] = []
+
+    async def wait_and_fail(data: bytes) -> None:
+        await waiting
+        raise PeerFault("not allowed")
+
+    def wake(data: bytes) -> None:
+        seen.append(data)
+        if not waiting.called:
+            waiting.callback(None)
+
+    waking = "to_client" if woken == "to_upstream" else "to_upstream"
+    session = Session(**{woken: wait_and_fail, waking: wake})
+    senders = {"to_upstream": session.agent, "to_client": session.legacy}
+    run(senders[woken].send(b"x"))
+    run(senders[waking].send(b"y"))
+    assert isinstance(session.end, PeerFault)
+    Deferred.fromCoroutine(senders[waking].send(b"more"))
+    assert seen == [b"y"]
+
+
 def test_cancelling_cancels_what_a_function_waits_for() -> None:
     """A function that waits (for a permit) hears the cancellation before the relay has ended."""
     order: list[str] = []

@@ -95,6 +95,16 @@ async def test_an_operation_too_many_is_refused_and_recorded_and_the_session_liv
     assert events[1]["decision"]["reason"] == "quota calm, agent=deploy-7: operations-per-minute 60"
 
 
+@pytest_twisted.ensureDeferred
+async def test_what_is_permitted_at_once_is_counted_as_well(stage: Stage) -> None:
+    limit(stage, {Measure.OPERATIONS: 60}, burst=2)
+    session = await admit(stage)
+    assert session.permit_at_once(READ) is not None
+    assert session.permit_at_once(READ) is not None
+    assert session.permit_at_once(READ) is None
+    assert (await refusal(session.permit(READ))).reason is Reason.QUOTA
+
+
 @pytest.mark.parametrize("running", list(Running))
 @pytest_twisted.ensureDeferred
 async def test_rows_that_are_used_up(stage: Stage, running: Running) -> None:

@@ -155,6 +155,47 @@ async def test_an_intent_is_durable_before_the_permit(staged: Any, strict: bool)
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_read_that_is_permitted_at_once_is_recorded_the_same(stage: Stage) -> None:
+    async def story(client: Stream, session: Any) -> None:
+        session.outcome(await session.permit(READ), DONE)
+        session.outcome(session.permit_at_once(READ), DONE)
+
+    asked, at_once, close = await whole(stage, story)
+    differing = {"id", "mono", "seq", "ts"}
+    assert {key: value for key, value in asked.items() if key not in differing and key != "result"} == {
+        key: value for key, value in at_once.items() if key not in differing and key != "result"
+    }
+    assert asked["result"]["rows"] == at_once["result"]["rows"] == 3
+    assert close["detail"]["operations"] == {"read": 2}
+
+
+@pytest.mark.parametrize("why", ["write", "denied", "strict", "no log", "cut", "closed"])
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_permitted_at_once_leaves_nothing_behind(staged: Any, why: str) -> None:
+    account = WRITER if why == "write" else None
+    stage = await staged(roles=["writer"] if why == "write" else ["reader"], strict_audit=why == "strict")
+    operation = WRITE if why in ("write", "denied") else READ
+
+    async def story(client: Stream, session: Any) -> None:
+        if why == "no log":
+            stage.break_log()
+            with pytest.raises(Refused):
+                await session.permit(READ)
+        elif why == "cut":
+            session.cut(Reason.SESSION_REVOKED)
+        elif why == "closed":
+            await session.end()
+        counted = dict(session.operations)
+        assert session.permit_at_once(operation) is None
+        assert dict(session.operations) == counted
+
+    _adapter, running, _ = await play(stage, story, account)
+    await stage.within(running)
+    if why != "no log":
+        assert not [event for event in await stage.written() if event["type"] == "operation"]
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_denied_operation_is_recorded_and_the_session_lives_on(stage: Stage) -> None:
     async def story(client: Stream, session: Any) -> None:
         with pytest.raises(Refused) as caught:

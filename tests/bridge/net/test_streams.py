@@ -89,6 +89,13 @@ async def read_all(stream: Any) -> bytes:
     return b"".join(parts)
 
 
+async def wait_until(holds: Callable[[], bool]) -> None:
+    end = reactor.seconds() + 5  # type: ignore[attr-defined]
+    while not holds():
+        assert reactor.seconds() < end  # type: ignore[attr-defined]
+        await task.deferLater(reactor, 0.005, lambda: None)
+
+
 async def read_exactly(stream: Any, size: int) -> bytes:
     data = b""
     while len(data) < size:
@@ -165,6 +172,65 @@ async def test_send_waits_for_a_slow_peer_and_loses_nothing(make: Make) -> None:
     assert not sending.called
     assert await read_exactly(far, len(data)) == data
     await sending
+
+
+@pytest_twisted.ensureDeferred
+async def test_each_chunk_is_given_to_a_plain_function_that_may_ask_to_wait(make: Make) -> None:
+    """While what it returned has not run, it gets nothing more."""
+    near, far = await make()
+    got: list[bytes] = []
+    waiting: Deferred[None] = Deferred()
+
+    async def wait() -> None:
+        await waiting
+        got.append(b"|")
+
+    def take(data: bytes) -> Any:
+        got.append(data)
+        return wait() if data.endswith(b"?") and b"|" not in got else None
+
+    reading = Deferred.fromCoroutine(far.each(take))
+    for said in (b"one", b"two?", b"three"):
+        await near.send(said)
+        await task.deferLater(reactor, 0.01, lambda: None)
+    await wait_until(lambda: b"".join(got).endswith(b"two?"))
+    waiting.callback(None)
+    await near.close()
+    assert await reading == ""
+    assert b"".join(got) == b"onetwo?|three"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_plain_function_raises_comes_out_of_each(make: Make) -> None:
+    near, far = await make()
+
+    def take(data: bytes) -> None:
+        raise PeerFault(data.decode())
+
+    reading = Deferred.fromCoroutine(far.each(take))
+    await near.send(b"no")
+    with pytest.raises(PeerFault, match="no"):
+        await reading
+    await near.send(b" more")
+    assert await far.receive(5) == b" more"
+
+
+@pytest_twisted.ensureDeferred
+async def test_send_or_wait_waits_only_for_a_slow_peer(make: Make) -> None:
+    near, far = await make()
+    data = bytes(range(256)) * (32 * 4096)
+    first = near.send_or_wait(b"little")
+    if first is not None:
+        await first
+    assert await read_exactly(far, 6) == b"little"
+    waits = near.send_or_wait(data)
+    assert waits is not None
+    sending = Deferred.fromCoroutine(waits)
+    assert await read_exactly(far, len(data)) == data
+    await sending
+    near.abort()
+    with pytest.raises(StreamClosed):
+        await (near.send_or_wait(b"more") or task.deferLater(reactor, 0, lambda: None))
 
 
 @pytest_twisted.ensureDeferred
