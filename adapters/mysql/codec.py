@@ -218,6 +218,15 @@ def parse_eof(payload: bytes) -> EofPacket:
     return EofPacket(u16(reader), u16(reader))
 
 
+def end_status(payload: bytes, *, deprecated_eof: bool) -> int:
+    """The server's status in the packet that ends columns or rows."""
+    if not deprecated_eof:
+        return payload[3] | payload[4] << 8 if len(payload) == 5 else parse_eof(payload).status
+    if len(payload) >= 7 and payload[1] < 0xFB and payload[2] < 0xFB:
+        return payload[3] | payload[4] << 8
+    return parse_ok(payload).status
+
+
 # -- the greeting -----------------------------------------------------------------------------------------------------
 
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from adapters.mysql import guard
+from adapters.mysql import guard, usual
 from adapters.mysql.classifier import Classifier
-from adapters.mysql.codec import Com, packets
+from adapters.mysql.codec import HEADER_SIZE, Com, packets
 from adapters.mysql.kill import Kills, KillSlot
 from adapters.mysql.lexer import UNKNOWN, Modes, shape
 from adapters.mysql.operations import Describing, foreign
@@ -36,6 +36,7 @@ from adapters.mysql.statements import (
     stronger,
 )
 from adapters.mysql.statements import TEXT as PREPARES_TEXT
+from adapters.mysql.usual import Asked
 from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Reason, Refused, Result
 from bridge.adapter.unexecuted import denied
 
@@ -98,6 +99,7 @@ class Commands:
         self._unprepared = unprepared
         self._read_only = guard.read_only(admission.actions)
         self._database = database
+        self._scope = f"{describing.scope} {database}"
         self._modes: Modes = UNKNOWN
         self._in_doubt = True  # modes and database are to be asked for
         self._reset = False  # the session was reset: the seat-belt is to be put on again
@@ -108,6 +110,49 @@ class Commands:
         self._by_name: dict[str, Operation | None] = {}
         self.offered_file: str | None = None
         self.terminated = False
+        answers.unfolded = self._unfolded
+
+    # -- the usual command --------------------------------------------------------------------------------------------
+
+    def at_once(self, data: bytes) -> bool:
+        """Whether ``data`` is one usual command, which then was permitted without a wait and goes upstream as it is."""
+        if not self._answers.quiet or self._in_doubt or self._reset or self._waiting_first:
+            return False
+        number = usual.command(data)
+        prepared = None
+        if number == Com.QUERY:
+            operation = self._kept_operation(data[HEADER_SIZE + 1 :])
+        elif number == Com.STMT_EXECUTE:
+            prepared = self._plain_statement(data[HEADER_SIZE:])
+            operation = prepared.operation if prepared is not None else None
+        else:
+            return False
+        permit = self._admission.permit_at_once(operation) if operation is not None else None
+        if permit is None:
+            return False
+        self._answers.ask(Asked(permit, prepared))
+        return True
+
+    def _kept_operation(self, text: bytes) -> Operation | None:
+        key = shape(text) if self._modes.plain else None
+        operations = self._classifier.kept.get(self._scope, key) if key is not None else None
+        return operations[0] if operations is not None and len(operations) == 1 else None
+
+    def _plain_statement(self, body: bytes) -> Prepared | None:
+        """A statement of which executing it is its operation, and nothing more."""
+        prepared = self._statements.get(statement_number(body))
+        if prepared is None or self._describing.keeps_values or prepared.long or prepared.cursor is not None:
+            return None
+        statement = prepared.statement
+        return None if statement.flags or statement.databases else prepared
+
+    def _unfolded(self, asked: Asked) -> Expected:
+        prepared, units = asked.prepared, (Unit(asked.permit),)
+        if prepared is None:
+            return Expected(RESULTS, units)
+        return Expected(RESULTS, units, cursor=lambda unit: self._cursor(prepared, unit))
+
+    # -- dispatch -----------------------------------------------------------------------------------------------------
 
     async def command(self, body: bytes, whole: bool) -> Verdict:
         """``body``: the command from its first byte, at least its head where it is not ``whole``.
@@ -147,10 +192,6 @@ class Commands:
             if operations is not None and (operations[0].action is Action.READ or not self._read_only):
                 return await self._permitted(operations, ())
         return await self._query_anew(text, key)
-
-    @property
-    def _scope(self) -> str:
-        return f"{self._describing.scope} {self._database}"
 
     async def _query_anew(self, text: bytes, key: bytes | None) -> Verdict:
         statements = await self._classifier.classify(text, self._modes, key)
@@ -485,6 +526,7 @@ class Commands:
             self._modes = replace(UNKNOWN, charset=False)
         else:
             self._modes, self._database = found
+            self._scope = f"{self._describing.scope} {self._database}"
 
     async def _fasten(self) -> None:
         """The read-only seat-belt, again, before anything else is done in a session that was reset."""

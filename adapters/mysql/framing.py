@@ -67,6 +67,11 @@ class Framer:
         """Received bytes that are not yet a whole packet and belong to no frame."""
         return self._rest
 
+    @property
+    def rests(self) -> bool:
+        """The next byte begins a payload."""
+        return not self._rest and not self._left and self._first
+
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that ``data`` completes. ``buffer`` is valid until the next call."""
         if self._rest:

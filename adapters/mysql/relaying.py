@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from twisted.internet.defer import Deferred
 
 from adapters.mysql import codec
@@ -120,7 +123,14 @@ class Session:
 
     # -- towards the legacy system ------------------------------------------------------------------------------------
 
-    async def _to_upstream(self, data: bytes) -> None:
+    def _to_upstream(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+        if self._outgoing or not self._framer.rests or not self._commands.at_once(data):
+            return self._decide(data)
+        self._sequence = 0
+        return self._upstream.send_or_wait(data)
+
+    async def _decide(self, data: bytes) -> None:
+        self._answers.unfold()
         framer = self._framer
         frames = framer.feed(data)
         buffer = framer.buffer
@@ -254,7 +264,12 @@ class Session:
 
     # -- towards the client -------------------------------------------------------------------------------------------
 
-    async def _to_client(self, data: bytes) -> None:
+    def _to_client(self, data: bytes) -> Coroutine[Any, Any, None] | None:
+        if self._answers.is_usual(data):
+            return self._client.send_or_wait(data)
+        return self._attribute(data)
+
+    async def _attribute(self, data: bytes) -> None:
         answers = self._answers
         out = answers.receive(data)
         if len(out) == 1:

@@ -11,13 +11,13 @@ Ideas:
 
 from __future__ import annotations
 
-import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from adapters.mysql import codec
 from adapters.mysql.codec import HEADER_SIZE, MAX_PAYLOAD, Cap, Status, packets
+from adapters.mysql.usual import HEAD, Asked, UsualAnswers
 from bridge.adapter import Outcome, PeerFault, Permit, Result
 
 Record = Callable[[Permit, Outcome], None]
@@ -34,7 +34,7 @@ MAX_CONTROL = 1 << 24
 PROGRESS = 0xFFFF
 """MariaDB: an ERR with this code is a report on the way, no end."""
 
-_HEAD = struct.Struct("<IB")  # length 3, sequence 1, first byte of the payload
+_SUCCESS = Result.SUCCESS
 _SERVER_FAULT = "the legacy system broke the protocol"
 
 
@@ -112,7 +112,9 @@ class Answers:
         self._record = record
         self._deprecated_eof = bool(capabilities & Cap.DEPRECATE_EOF)
         self._end_below = MAX_PAYLOAD if self._deprecated_eof else 9
+        self._reading = UsualAnswers(deprecated_eof=self._deprecated_eof)
         self._queue: deque[Expected] = deque()
+        self._asked: Asked | None = None  # in place of a queue
         self._rest = b""
         self._left = 0  # bytes still to come of a packet that is being passed on
         self._continued = False  # the payload goes on in the next packet
@@ -124,10 +126,16 @@ class Answers:
         self.fatal = ""
         self.upward: list[bytes] = []
         self.file_asked: Callable[[bytes], bytes] = lambda name: codec.error(4166, "HY000", "no files")
+        self.unfolded: Callable[[Asked], Expected] = lambda asked: Expected(RESULTS, (Unit(asked.permit),))
 
     @property
     def idle(self) -> bool:
-        return not self._queue
+        return not self._queue and self._asked is None
+
+    @property
+    def quiet(self) -> bool:
+        """Nothing at all is under way."""
+        return self._asked is None and not (self._queue or self._rest or self._left or self._continued or self.infile)
 
     @property
     def in_flight(self) -> int:
@@ -139,6 +147,16 @@ class Answers:
         return self._left > 0 or self._continued
 
     # -- what the client asks -----------------------------------------------------------------------------------------
+
+    def ask(self, asked: Asked) -> None:
+        """A usual command, when all is ``quiet``."""
+        self._asked = asked
+
+    def unfold(self) -> None:
+        """Before anything that the usual exchange does not have."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._queue.append(self.unfolded(asked))
 
     def expect(self, expected: Expected) -> None:
         self._queue.append(expected)
@@ -159,8 +177,23 @@ class Answers:
 
     # -- what the server answers --------------------------------------------------------------------------------------
 
+    def is_usual(self, data: bytes) -> bool:
+        """Whether ``data`` is the whole answer to what was asked; then it is noted, and goes to the client as it is.
+
+        Raises PeerFault when it is not the protocol.
+        """
+        asked = self._asked
+        answered = self._reading.read(data) if asked is not None else None
+        if asked is None or answered is None:
+            return False
+        self._asked = None
+        self.sequence = answered.sequence
+        self._record(asked.permit, Outcome(_SUCCESS, "", answered.rows, answered.bytes))
+        return True
+
     def receive(self, data: bytes) -> list[bytes | memoryview]:
         """What is to be sent to the client of it. Raises PeerFault when it is not the protocol."""
+        self.unfold()
         if self._rest:
             data = self._rest + data
             self._rest = b""
@@ -181,49 +214,16 @@ class Answers:
         return self._out
 
     def _usual(self, head: Expected, data: bytes) -> bool:
-        """Whether ``data`` is the whole answer to all that waits, one result of some rows; then it is noted.
-
-        Most answers are. Anything at all that is otherwise changes nothing here and goes the long way.
-        """
-        unpack, last, size = _HEAD.unpack_from, len(data) - HEADER_SIZE - 1, len(data)
-        if head.kind != RESULTS or head.phase != FIRST or head.kept_back or last < 0 or len(head.units) != 1:
+        """Whether ``data`` is the whole answer to all that waits; then it is noted. Else nothing was changed."""
+        if head.kind != RESULTS or head.phase != FIRST or head.kept_back or head.at or len(head.units) != 1:
             return False
         unit = head.units[0]
-        header, columns = unpack(data, 0)
-        if unit.several or head.at or header & MAX_PAYLOAD != 1 or not 0 < columns < 0xFB:
+        answered = None if unit.several else self._reading.read(data)
+        if answered is None:
             return False
-        position = HEADER_SIZE + 1
-        for _ in range(columns):
-            if position > last:
-                return False
-            length = unpack(data, position)[0] & MAX_PAYLOAD
-            if not 0 < length < MAX_PAYLOAD:
-                return False
-            position += HEADER_SIZE + length
-        if not self._deprecated_eof:  # the columns end with an EOF: 5 bytes, warnings and status the last four of them
-            end = position + HEADER_SIZE + 5
-            if end > last or data[position : position + 3] != b"\5\0\0" or data[position + HEADER_SIZE] != codec.EOF:
-                return False
-            if (data[end - 2] | data[end - 1] << 8) & Status.CURSOR_EXISTS:
-                return False
-            position = end
-        begin, rows, below = position, 0, self._end_below
-        while True:
-            if position > last:
-                return False
-            header, first = unpack(data, position)
-            length = header & MAX_PAYLOAD
-            if first >= 0xFE or not length or length == MAX_PAYLOAD:
-                break
-            rows += 1
-            position += HEADER_SIZE + length
-        if first != codec.EOF or length >= below or position + HEADER_SIZE + length != size:
-            return False
-        if self._status(data[position + HEADER_SIZE :]) & (Status.MORE_RESULTS | Status.CURSOR_EXISTS):
-            return False
-        self.sequence = data[position + 3]
-        unit.rows += rows
-        unit.bytes += position - begin
+        self.sequence = answered.sequence
+        unit.rows += answered.rows
+        unit.bytes += answered.bytes
         self.finish(unit, Result.SUCCESS)
         self._queue.popleft()
         head.done(True, "")
@@ -298,7 +298,7 @@ class Answers:
 
     def _rows(self, head: Expected, position: int, size: int) -> int:
         """Runs of rows: half of what the bridge does for a large result, so one plain loop."""
-        unpack, data, below, start, count = _HEAD.unpack_from, self._data, self._end_below, position, 0
+        unpack, data, below, start, count = HEAD.unpack_from, self._data, self._end_below, position, 0
         last = size - HEADER_SIZE - 1
         length = first = 0
         while position <= last:
@@ -356,11 +356,7 @@ class Answers:
         return end
 
     def _status(self, payload: bytes) -> int:
-        if not self._deprecated_eof:
-            return payload[3] | payload[4] << 8 if len(payload) == 5 else codec.parse_eof(payload).status
-        if len(payload) >= 7 and payload[1] < 0xFB and payload[2] < 0xFB:
-            return payload[3] | payload[4] << 8
-        return codec.parse_ok(payload).status
+        return codec.end_status(payload, deprecated_eof=self._deprecated_eof)
 
     def _first_result(self, head: Expected, payload: bytes, end: int) -> None:
         if payload[0] == codec.OK:
@@ -474,6 +470,7 @@ class Answers:
 
     def abandon(self, result: Result, code: str = "", detail: str = "") -> None:
         """The session ends: what runs has ``result``, what waits behind it was not executed as far as we know."""
+        self.unfold()
         running = True
         while self._queue:
             head = self._queue.popleft()

@@ -72,6 +72,12 @@ class FakeAdmission:
         self.seen.append(operation)
         return Permitted(operation)
 
+    def permit_at_once(self, operation: Operation) -> Permitted | None:
+        if self.down or operation.action is not Action.READ or not self.may(operation.action, operation.target):
+            return None
+        self.seen.append(operation)
+        return Permitted(operation)
+
     def outcome(self, permit: Permitted, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.log.append((permit.operation.verb, outcome.result.value, outcome.code, outcome.rows))
