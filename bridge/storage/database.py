@@ -18,6 +18,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError
 
 from bridge.storage.errors import StorageError, StorageUnreachable, storage_errors
+from bridge.storage.rows import driver_cursor
 
 Kind = Literal["registry", "translation"]
 
@@ -133,4 +134,4 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _begin(connection: Connection) -> None:
     mode = connection.get_execution_options().get(_BEGIN, "DEFERRED")
-    connection.exec_driver_sql(f"BEGIN {mode}")
+    driver_cursor(connection).execute(f"BEGIN {mode}")

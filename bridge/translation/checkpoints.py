@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-from bridge.storage import KeyRefused, load_key, load_or_create_key, reading
+from bridge.storage import KeyRefused, driver_cursor, load_key, load_or_create_key, reading
 from bridge.translation.note import Checkpoint, NoteRefused, Signer, opened
 from bridge.translation.stored_tree import StoredTree, TreeDamaged
 
@@ -86,18 +86,19 @@ class Checkpoints:
 
     def append(self, connection: Connection, size: int, *, idle: bool = False) -> None:
         """The log grew to ``size`` events; ``idle``: by heartbeats only."""
-        last = last_signed(connection)
+        (signed,) = driver_cursor(connection).execute("SELECT max(size) FROM checkpoint").fetchone()
         if self._unsealed_since is None and not idle:
             self._unsealed_since = self._monotonic()
-        if size - (last.size if last else 0) >= self._events or not self.wait:
-            self._seal(connection, size, last)
+        if size - (signed or 0) >= self._events or not self.wait:
+            self._seal(connection, size)
 
     def seal(self, connection: Connection) -> None:
         """Signs what there is, if it is more than was signed."""
-        self._seal(connection, StoredTree(connection).size(), last_signed(connection))
+        self._seal(connection, StoredTree(connection).size())
 
-    def _seal(self, connection: Connection, size: int, last: Signed | None) -> None:
+    def _seal(self, connection: Connection, size: int) -> None:
         self._sealed_at, self._unsealed_since = self._monotonic(), None
+        last = last_signed(connection)
         if size == (last.size if last else 0):
             return
         tree = StoredTree(connection)

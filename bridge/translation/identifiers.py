@@ -76,15 +76,16 @@ def timestamp(at: int) -> str:
 
 
 class Timestamps:
-    """``timestamp`` for many events of the same second. For one thread."""
+    """``timestamp`` for many events of the same millisecond or second. For one thread."""
 
     def __init__(self) -> None:
-        self._second = -1
-        self._text = ""
+        self._at = self._second = -1
+        self._text = self._start = ""
 
     def __call__(self, at: int) -> str:
-        second = at // 1000
-        if second != self._second:
-            self._text = timestamp(second * 1000)[:-4]
-            self._second = second
-        return f"{self._text}{at % 1000:03d}Z"
+        if at != self._at:
+            second = at // 1000
+            if second != self._second:
+                self._start, self._second = timestamp(second * 1000)[:-4], second
+            self._text, self._at = f"{self._start}{at % 1000:03d}Z", at
+        return self._text

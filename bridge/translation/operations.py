@@ -51,6 +51,10 @@ IN_OPERATIONS = ("agent", "delegation", "legacy", "node", "transport")
 session.open."""
 
 
+_OK = quoted(OK)
+_END = f'"type":"{OPERATION}","v":{VERSION}}}'
+
+
 @dataclass(frozen=True, slots=True)
 class SessionFacts:
     """What is known when a session opens. ``sections``: agent, credential, delegation, decision, legacy, node,
@@ -74,23 +78,22 @@ class SessionLog:
         self.log = log
         self.hold = log.hold
         self.stamp = log.identifiers.next
-        self.columns = facts.index.columns()
         self._compose()
 
     def _compose(self) -> None:
+        """What the bodies and rows of all its operations have in common, in the pieces between what differs."""
+        session, agent, owner, system, account, _action, labels = self.facts.index.columns()
+        self._columns, self._labels = (session, agent, owner, system, account), labels
         kept = {name: text for name, text in self.facts.sections.items() if name in IN_OPERATIONS}
         part = {name: f'"{name}":{kept[name]},' if name in kept else "" for name in IN_OPERATIONS}
-        corr = self.corr()
-        request = self.corr("\0")
-        self._before_corr = part["agent"] + '"corr":'
-        self._corr = corr
         # No value can hold this text: quotation marks inside a value are escaped.
-        head, mark, tail = request.partition('"request":"\\u0000"')
-        self._corr_head, self._corr_tail = f"{head}{mark[:-7]}", f'"{tail}'
-        self._delegation = part["delegation"]
-        self._legacy = f'{part["legacy"]}"log":{quoted(self.log.name)},"mono":'
-        self._node = part["node"]
-        self._transport = part["transport"]
+        head, mark, tail = self.corr("\0").partition('"request":"\\u0000"')
+        self._corr = f'{part["agent"]}"corr":{self.corr()},'
+        self._request = f'{part["agent"]}"corr":{head}{mark[:-7]}', f'"{tail},'
+        self._id = f'{part["delegation"]}"id":"'
+        self._mono = f'",{part["legacy"]}"log":{quoted(self.log.name)},"mono":'
+        self._outcome = f',{part["node"]}"outcome":"'
+        self._ts = f',{part["transport"]}"ts":"'
         self.size = 300 + sum(map(len, kept.values()))
 
     def corr(self, request: str = "") -> str:
@@ -162,30 +165,24 @@ class SessionLog:
         durable = self.log.commit(Intent(held))
         return durable.addCallbacks(lambda _seq: held, lambda failure: _given_up(held, failure))
 
-    def body(self, held: OpenOperation, phase: str, seq: int, ts: str) -> str:
-        decision = f'"decision":{held.decision},' if held.decision else ""
-        if phase == OUTCOME:
-            corr, id, mono = f"{self._corr_head}{held.id}{self._corr_tail}", held.outcome_id, held.ended
-        else:
-            corr, id, mono = self._corr, held.id, held.mono
-        if phase == INTENT:
-            outcome, reason, result = PENDING, OK, ""
-        else:
-            outcome, reason, result = held.outcome, held.reason, held.result_section()
-        return (
-            f'{{"action":{held.action},{self._before_corr}{corr},{decision}{self._delegation}"id":"{id}",{self._legacy}'
-            f'{mono},{self._node}"outcome":"{outcome}","phase":"{phase}","reason":{quoted(reason)},{result}"seq":{seq},'
-            f'{self._transport}"ts":"{ts}","type":"operation","v":{VERSION}}}'
-        )
-
     def row(self, held: OpenOperation, phase: str, seq: int, timestamps: Timestamps) -> Row:
-        at = held.outcome_at if phase == OUTCOME else held.at
-        outcome = PENDING if phase == INTENT else held.outcome
-        session, agent, owner, system, account, _none, labels = self.columns
-        body = self.body(held, phase, seq, timestamps(at))
-        return (
-            seq, body, at, OPERATION, phase, outcome, session, agent, owner, system, account, held.kind, labels,
-        )  # fmt: skip
+        """In the writer's thread, once or twice for every operation there is: one expression for the body."""
+        if phase == OUTCOME:
+            before, after = self._request
+            corr, id, at, mono = f"{before}{held.id}{after}", held.outcome_id, held.outcome_at, held.ended
+        else:
+            corr, id, at, mono = self._corr, held.id, held.at, held.mono
+        if phase == INTENT:
+            outcome, reason, result = PENDING, _OK, ""
+        else:
+            outcome, result = held.outcome, held.result_section()
+            reason = _OK if held.reason == OK else quoted(held.reason)
+        decision = f'"decision":{held.decision},' if held.decision else ""
+        body = (
+            f'{{"action":{held.action},{corr}{decision}{self._id}{id}{self._mono}{mono}{self._outcome}{outcome}",'
+            f'"phase":"{phase}","reason":{reason},{result}"seq":{seq}{self._ts}{timestamps(at)}",{_END}'
+        )
+        return (seq, body, at, OPERATION, phase, outcome, *self._columns, held.kind, self._labels)
 
 
 def _given_up(held: OpenOperation, failure: Failure) -> Failure:

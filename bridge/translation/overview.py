@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine
@@ -67,15 +68,14 @@ _TABLES = (
 _LEFT = f"(seq > ? OR type IN ({', '.join(map(repr, KEPT))}))"
 """Of an event: that it stays after the pruning up to a sequence number, whether or not that has come to it."""
 
+_WORDS = "json_extract(body, '$.action.verb', '$.action.text', '$.action.objects', '$.decision.rules')"
 _GROUPS = (
-    f"SELECT (seq - 1) / ?, {EXPRESSIONS}, count(*), min(seq), max(seq), min(ts), max(ts)"
-    f" FROM event NOT INDEXED WHERE seq BETWEEN ? AND ? AND {_LEFT}"
-    f" GROUP BY {', '.join(map(str, range(1, len(DIMENSIONS) + 2)))}"
+    f"SELECT {EXPRESSIONS}, count(*), min(seq), max(seq), min(ts), max(ts), {_WORDS} FROM event NOT INDEXED"
+    f" WHERE seq BETWEEN ? AND ? AND {_LEFT}"
+    f" GROUP BY {', '.join(map(str, range(1, len(DIMENSIONS) + 1)))}, {len(DIMENSIONS) + 6}"
 )
-_WORDS = (
-    "SELECT DISTINCT json_extract(body, '$.action.verb', '$.action.text', '$.action.objects', '$.decision.rules')"
-    f" FROM event NOT INDEXED WHERE seq BETWEEN ? AND ? AND {_LEFT}"
-)
+"""One look at the events of a block: a body is parsed once for all that is taken out of it, and sorting so few is
+quicker than sorting many blocks together."""
 _NOTHING = "[null,null,null,null]"
 
 
@@ -107,15 +107,12 @@ class Overview:
                     _prepare(connection)
                     connection.exec_driver_sql("INSERT INTO basis VALUES (?)", (pruned_upto(log),))
                 size, first = self._block, covered(connection) + 1
-                events = last_seq(log)
-                count = min((events - first + 1) // size, AT_ONCE)
-                if count <= 0:
-                    return 0
-                gone, end = pruned_upto(log), first + count * size
-                groups = log.exec_driver_sql(_GROUPS, (size, first, end - 1, gone)).all()
-                added = [_block(log, begin, begin + size - 1, gone) for begin in range(first, end, size)]
-            _insert(connection, groups, [((first - 1) // size + number, *one) for number, one in enumerate(added)])
-        return count
+                count, gone = min((last_seq(log) - first + 1) // size, AT_ONCE), pruned_upto(log)
+                firsts = range(first, first + count * size, size)
+                added = [_block(log, begin, begin + size - 1, gone) for begin in firsts]
+            if added:
+                _insert(connection, (first - 1) // size, added)
+        return len(added)
 
     @contextmanager
     def in_thread_reading(self, log: Connection) -> Iterator[Connection | None]:
@@ -149,29 +146,60 @@ def _ending(log: Connection, seq: int) -> str:
     return hashlib.sha256(str(body).encode()).hexdigest()
 
 
-def _block(log: Connection, first: int, last: int, gone: int) -> tuple[Any, ...]:
-    """Last sequence number, first and last time, whether its texts are too much, its ending, and else its texts."""
-    times = log.exec_driver_sql(
-        f"SELECT min(ts), max(ts) FROM event NOT INDEXED WHERE seq BETWEEN ? AND ? AND {_LEFT}", (first, last, gone)
-    )
-    found = log.exec_driver_sql(_WORDS, (first, last, gone)).scalars()
-    texts = [text for text in found if text != _NOTHING]
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """``groups`` are tallies by dimensions: count, first and last sequence number, first and last time; ``texts`` is
+    empty where they are too much (``wordy``)."""
+
+    last: int
+    ending: str
+    wordy: bool
+    texts: str
+    groups: dict[tuple[Any, ...], tuple[int, int, int, int, int]]
+
+    @property
+    def row(self) -> tuple[Any, ...]:
+        tallies = self.groups.values()
+        first_at = min((tally[3] for tally in tallies), default=None)
+        last_at = max((tally[4] for tally in tallies), default=None)
+        return self.last, first_at, last_at, int(self.wordy), self.ending
+
+
+def _block(log: Connection, first: int, last: int, gone: int) -> _Block:
+    size = len(DIMENSIONS)
+    groups: dict[tuple[Any, ...], tuple[int, int, int, int, int]] = {}
+    texts: dict[str, None] = {}
+    for row in log.exec_driver_sql(_GROUPS, (first, last, gone)):
+        key, tally, text = tuple(row[:size]), row[size:-1], row[-1]
+        groups[key] = _added(groups[key], tally) if key in groups else tuple(tally)
+        texts[text] = None
+    texts.pop(_NOTHING, None)
     wordy = sum(map(len, texts)) > MAX_WORDING
-    return (last, *times.one(), int(wordy), _ending(log, last), "" if wordy else "\n".join(texts))
+    return _Block(last, _ending(log, last), wordy, "" if wordy else "\n".join(texts), groups)
 
 
-def _insert(connection: Connection, groups: Sequence[Any], added: Sequence[tuple[Any, ...]]) -> None:
-    cut = 1 + len(SUBJECT)
-    subjects = _ids(connection, "subject", SUBJECT, [tuple(row[1:cut]) for row in groups])
-    kinds = _ids(connection, "kind", KIND, [tuple(row[cut : cut + len(KIND)]) for row in groups])
-    rows = [
-        (row[0], subjects[tuple(row[1:cut])], kinds[tuple(row[cut : cut + len(KIND)])], *row[cut + len(KIND) :])
-        for row in groups
+def _added(one: Sequence[int], other: Sequence[int]) -> tuple[int, int, int, int, int]:
+    count, first, last, first_at, last_at = zip(one, other, strict=True)
+    return sum(count), min(first), max(last), min(first_at), max(last_at)
+
+
+def _insert(connection: Connection, before: int, added: Sequence[_Block]) -> None:
+    """``before`` blocks are there already."""
+    cut = len(SUBJECT)
+    keys = [key for block in added for key in block.groups]
+    subjects = _ids(connection, "subject", SUBJECT, [key[:cut] for key in keys])
+    kinds = _ids(connection, "kind", KIND, [key[cut:] for key in keys])
+    blocks = list(enumerate(added, before))
+    tallies = [
+        (number, subjects[key[:cut]], kinds[key[cut:]], *tally)
+        for number, block in blocks
+        for key, tally in block.groups.items()
     ]
-    if rows:
-        connection.exec_driver_sql("INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
-    connection.exec_driver_sql("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?)", [one[:-1] for one in added])
-    texts = [(one[0], one[-1]) for one in added if one[-1]]
+    if tallies:
+        connection.exec_driver_sql("INSERT INTO tally VALUES (?, ?, ?, ?, ?, ?, ?, ?)", tallies)
+    rows = [(number, *block.row) for number, block in blocks]
+    connection.exec_driver_sql("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?)", rows)
+    texts = [(number, block.texts) for number, block in blocks if block.texts]
     if texts:
         connection.exec_driver_sql("INSERT INTO wording (rowid, text) VALUES (?, ?)", texts)
 

@@ -203,7 +203,7 @@ def test_what_is_open_stays(engine: Engine, signer: Signer, archive: Archive) ->
     for size in (101, 200, 415):
         with writing(engine) as connection:
             tree = Checkpoints(signer)
-            tree._seal(connection, size, None)  # as a bridge that wrote so far
+            tree._seal(connection, size)  # as a bridge that wrote so far
     archive.in_thread_write()
     due = in_thread_due(engine, archive, KEEP_90)
     assert (due.last, due.held) == (101, "a session is still open")
