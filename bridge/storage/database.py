@@ -32,6 +32,10 @@ POOL_SIZE = 8
 POOL_WAIT = 10.0
 """Connections of one engine (its threads are fewer), and seconds to wait for a free one before giving up."""
 
+PAGE_SIZE = 8192
+"""Bytes of a page, in a database that is made new. An event of the log has about 1 KiB: of pages of SQLite's usual 4096
+a seventh stays empty, and each is written by itself."""
+
 WAL_LIMIT = 64 * 1024 * 1024
 """Bytes that the WAL file keeps on the disk after a checkpoint, so that one burst does not hold the space for good."""
 
@@ -110,7 +114,8 @@ def _create(path: Path) -> None:
 
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
-    # journal_mode first: it is the first statement that reads the file, so a damaged one is met here.
+    connection.execute(f"PRAGMA page_size={PAGE_SIZE}")  # reads nothing, and says nothing once the file has pages
+    # journal_mode then: it is the first statement that reads the file, so a damaged one is met here.
     _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")

@@ -151,7 +151,7 @@ async def test_an_intent_is_durable_before_the_permit(staged: Any, strict: bool)
 
     await whole(stage, story, WRITER)
     assert seen[0] == (["intent"] if strict else [])
-    assert seen[1][-1] == "intent"
+    assert seen[1].count("intent") == (2 if strict else 1)  # the read's end may have come to the disk after it
 
 
 @pytest_twisted.ensureDeferred

@@ -49,6 +49,22 @@ def test_the_file_and_its_companions_are_readable_by_us_alone(engine, tmp_path):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
 
+def test_a_new_database_has_large_pages_and_one_that_is_there_keeps_its_own(engine, tmp_path):
+    old = tmp_path / "old.db"
+    with sqlite3.connect(old) as connection:
+        connection.execute("PRAGMA page_size=4096")
+        connection.execute("CREATE TABLE note (id INTEGER PRIMARY KEY, words TEXT)")
+    connection.close()
+    opened = open_engine(old, kind="registry")
+    with writing(opened) as connection:
+        add(connection, "one")
+    for one, size in ((engine, 8192), (opened, 4096)):
+        with reading(one) as connection:
+            assert connection.exec_driver_sql("PRAGMA page_size").scalar() == size
+    assert notes(opened) == ["one"]
+    opened.dispose()
+
+
 def test_every_commit_reaches_the_disk_and_references_are_checked(engine):
     with reading(engine) as connection:
         pragma = {
