@@ -17,8 +17,6 @@ from bridge.translation.tree import EMPTY, Growing, below, consistency, inclusio
 STEP = 8
 """Levels between those that are kept: one inner hash for 256 below."""
 
-_NODE = "INSERT INTO node (level, position, hash) VALUES (?, ?, ?)"
-
 
 def extend(connection: Connection, first: int, bodies: Sequence[str]) -> None:
     """Adds the events with sequence numbers from ``first`` on, in the transaction that inserts them."""
@@ -34,7 +32,8 @@ def _complete(connection: Connection, level: int, before: int, new: list[bytes])
         return
     children = StoredTree(connection).stored(level - STEP, start << STEP, before) + new
     hashes = [root(children[place << STEP : (place + 1) << STEP]) for place in range(end - start)]
-    connection.exec_driver_sql(_NODE, [(level, position, hash) for position, hash in enumerate(hashes, start)])
+    nodes = [(level, position, hash) for position, hash in enumerate(hashes, start)]
+    insert_rows(driver_cursor(connection), "node", "level, position, hash", nodes)
     _complete(connection, level + STEP, start, hashes)
 
 
@@ -46,10 +45,11 @@ class StoredTree:
     """Reads the tree within a transaction. Raises TreeDamaged where hashes are missing."""
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._cursor = driver_cursor(connection)
 
     def size(self) -> int:
-        return int(self._connection.exec_driver_sql("SELECT max(seq) FROM leaf").scalar() or 0)
+        (size,) = self._cursor.execute("SELECT max(seq) FROM leaf").fetchone()
+        return int(size or 0)
 
     def root(self, size: int) -> bytes:
         return self.subtree(0, size) if size else EMPTY
@@ -87,11 +87,11 @@ class StoredTree:
     def stored(self, level: int, start: int, end: int) -> list[bytes]:
         if level:
             sql = "SELECT hash FROM node WHERE level = ? AND position >= ? AND position < ? ORDER BY position"
-            found = self._connection.exec_driver_sql(sql, (level, start, end))
+            found = self._cursor.execute(sql, (level, start, end))
         else:
             sql = "SELECT hash FROM leaf WHERE seq > ? AND seq <= ? ORDER BY seq"
-            found = self._connection.exec_driver_sql(sql, (start, end))
-        hashes = [row[0] for row in found]
+            found = self._cursor.execute(sql, (start, end))
+        hashes = [hash for (hash,) in found.fetchall()]
         if len(hashes) != end - start:
             events = f"events {(start << level) + 1} to {end << level}"
             raise TreeDamaged(f"the tree of the log has lost hashes over {events}; run `idbridge log verify`")
