@@ -46,12 +46,14 @@ MAX_PENDING_SIZE = 64 * 1024 * 1024
 
 CACHE_KIB = 8 * 1024
 CHECKPOINT_PAGES = 4000
-"""Of the writer's connection: its indexes stay in memory, and pages that each commit touches again are copied into the
-database once per 32 MiB of WAL (16 in a log that was made with SQLite's smaller pages) instead of once per 4."""
+"""Of the writer's connection: its indexes stay in memory, as does what a statement of many rows notes for its undoing,
+and pages that each commit touches again are copied into the database once per 32 MiB of WAL (16 in a log that was made
+with SQLite's smaller pages) instead of once per 4."""
 
 
 def _prepare_writer(connection: Any, _record: Any) -> None:
     connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    connection.execute("PRAGMA temp_store=MEMORY")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
 
 
@@ -72,6 +74,7 @@ class SQLLog:
         max_pending: int = MAX_PENDING,
     ) -> None:
         event_hooks.listen(engine, "connect", _prepare_writer)
+        engine.dispose()  # what is connected already was not prepared so
         self.name = name
         self.identifiers = Identifiers()
         self.unavailable = "not started"

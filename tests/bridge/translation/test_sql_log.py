@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from twisted.internet import reactor, threads  # noqa: TID251 - tests own the process
 from twisted.internet.task import deferLater
 
-from bridge.storage import open_engine, reading
+from bridge.storage import open_engine, reading, upgrade
 from bridge.translation import (
     Event,
     Filters,
@@ -31,6 +31,7 @@ from bridge.translation import (
 from bridge.translation.canonical import canonical
 from bridge.translation.identifiers import Timestamps
 from bridge.translation.record import EventEntry
+from bridge.translation.sql import CACHE_KIB, CHECKPOINT_PAGES
 
 READ = facts.action_section("sql.select", "read", ("ledger",), "SELECT 1")
 WRITE = facts.action_section("sql.update", "write", ("ledger",), "UPDATE ledger SET x = ?")
@@ -59,6 +60,16 @@ async def test_record_answers_with_the_number_under_which_the_event_is_on_disk(l
         assert other.execute("SELECT type FROM event WHERE seq = ?", (seq,)).fetchone() == ("alarm",)
     other.close()
     assert log.pending() == 0
+
+
+def test_the_writer_s_connection_is_prepared_for_it_though_the_engine_was_connected_before(path: Path) -> None:
+    engine = open_engine(path, kind="translation")
+    upgrade(engine, "translation")
+    SQLLog(engine, reactor, "test-log")
+    with reading(engine) as connection:
+        found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("cache_size", "wal_autocheckpoint")]
+    assert found == [-CACHE_KIB, CHECKPOINT_PAGES]
+    engine.dispose()
 
 
 @pytest_twisted.ensureDeferred
