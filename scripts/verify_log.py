@@ -207,10 +207,19 @@ def verify_proofs(proofs: dict[str, Any], keys: Sequence[Key], witnesses: Sequen
             raise Wrong(f"event {event['seq']}: is not the one that was logged: it is not in the tree that was signed")
         if json.loads(event["body"])["seq"] != event["seq"]:
             raise Wrong(f"event {event['seq']}: calls itself something else")
+        for one in event.get("personal", ()):
+            verify_person(event, one["token"], bytes.fromhex(one["salt"]), one["value"])
         for witness in witnesses:
             if not signed_by(note, witness):
                 raise Wrong(f"event {event['seq']}: {witness.name} did not sign the checkpoint of {size} events")
     say(f"verified: {len(proofs['events'])} events of {proofs['log']}")
+
+
+def verify_person(event: dict[str, Any], token: str, salt: bytes, value: str) -> None:
+    """That a name is the one whose salted digest the event has."""
+    digest = base64.urlsafe_b64encode(hashlib.sha256(salt + value.encode()).digest()).decode().rstrip("=")
+    if token != f"pii:{digest}" or json.dumps(token) not in event["body"]:
+        raise Wrong(f"event {event['seq']}: {value!r} is not the person that the event has a digest of")
 
 
 # -- a segment of an archive

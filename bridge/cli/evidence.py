@@ -145,6 +145,36 @@ def retention(config: Path, as_json: bool) -> None:
     click.echo(f"{goes}; what is after that stays: {due.held}" if due.held else goes)
 
 
+@command("idbridge log erase alice@corp.example --dry-run")
+@click.argument("subject")
+@click.option("--dry-run", is_flag=True, help="Only say what would be erased.")
+def erase(config: Path, as_json: bool, subject: str, dry_run: bool) -> None:
+    """Erase the name SUBJECT of a person from beside the log (log.personal: salted); its events stay as they are.
+
+    They have a salted digest instead, which nobody can take back to the name then, also in archives and proofs. Events
+    from before log.personal was salted have the name in clear: they go with log.retention only.
+    """
+    from bridge.daemon.calling import load_config
+    from bridge.daemon.opening import log_evidence
+    from bridge.translation.personal import in_thread_erasable, in_thread_erase
+
+    engine, _ = log_evidence(load_config(config))
+    found = in_thread_erasable(engine, subject)
+    row = {"found": found.tokens, "clear": found.clear, "erased": 0}
+    if found.tokens and not dry_run:
+        request = call(config, "log.erased", {"count": found.tokens})["request"]
+        row["erased"] = in_thread_erase(engine, subject)
+        call(config, "log.erased", {"count": row["erased"], "request": request})
+    if as_json:
+        showing.as_json(row)
+        return
+    click.echo(
+        f"{row['erased']} erased" if row["erased"] else f"{found.tokens} would be erased" if dry_run else "nothing"
+    )
+    if found.clear:
+        click.echo(f"in clear in {found.clear} events: those go with log.retention only", err=True)
+
+
 @command("idbridge log key")
 def key(config: Path, as_json: bool) -> None:
     """Show the public key that the log's checkpoints are verified with: give it to auditors and witnesses."""

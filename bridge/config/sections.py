@@ -145,6 +145,7 @@ class Log(Section):
 
     ``origin`` names the log for good; default: idbridge/<bridge.name>.
 
+    ``personal``: whether the names of people stand in the events, or beside them and can be erased.
     ``copies`` is a folder on media that keep what was written once. ``late``: when missing attestations are an alarm.
     """
 
@@ -153,5 +154,6 @@ class Log(Section):
     timestamps: Timestamps | None = None
     copies: FileName | None = None
     late: Annotated[Duration, bounded("1m", "30d")] = 3600.0
+    personal: Literal["clear", "salted"] = "clear"
     archive: LogArchive | None = None
     retention: LogRetention | None = None

@@ -18,7 +18,7 @@ from bridge.rounds import Rounds
 from bridge.storage import StorageError, ThreadPool, reading
 from bridge.translation import facts
 from bridge.translation.extent import last_seq
-from bridge.translation.reading import LoggedEvent
+from bridge.translation.reading import logged
 from bridge.translation.record import Event, IndexKeys
 from bridge.translation.vocabulary import ALERT, FAILURE, SUCCESS
 
@@ -131,10 +131,10 @@ class Alerting:
         with reading(self._log_engine) as connection:
             latest = last_seq(connection)
             upto = min(latest, self._seq + BATCH)
-            rows = connection.exec_driver_sql(sql, (self._seq, upto)).all()
+            events = logged(connection, connection.exec_driver_sql(sql, (self._seq, upto)).all())
         alerts = list(waiting)
-        for seq, body in rows:
-            alerts += self._watch.see(LoggedEvent(seq, body).fields)
+        for event in events:
+            alerts += self._watch.see(event.fields)
         changed = self._watch.changed
         if not alerts and not changed and upto == self._seq:
             return []

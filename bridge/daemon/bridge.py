@@ -103,6 +103,7 @@ class Bridge:
         self.translation = SQLLog(
             storage.log_engine, reactor, config.bridge.name, storage.checkpoints, node=_node(), version=__version__
         )
+        self.translation.salted = config.log.personal == "salted"
         self.attesting = Attesting(reactor, storage.log_engine, self._attest_pool, self.translation.keep)
         self.keeping = Keeping(reactor, storage.reading_engine, self.translation, storage.now)
         self._heartbeat = Heartbeat(reactor, self.translation.post, _node(), __version__)
@@ -459,6 +460,7 @@ class Bridge:
         self._break_glass.rules = conversion.break_glass(new)
         self.attesting.take(attesting)
         self.keeping.take(new)
+        self.translation.salted = new.log.personal == "salted"
         self.issuers.take(sources)
         self.issuers.start()
         self.listeners.update(opened)

@@ -153,7 +153,8 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
     """Runs an admin command in this process, when no daemon is running. Raises BridgeError."""
     storage = open_storage(config)
     try:
-        served = services(config.bridge.name, storage, conversion.policy(config, find_adapters()))
+        salted = config.log.personal == "salted"
+        served = services(config.bridge.name, storage, conversion.policy(config, find_adapters()), salted=salted)
         served.break_glass = conversion.break_glass(config)
         served.quotas = partial(_stored_quotas, config, storage)
         served.spelled = partial(conversion.spelled, config, find_adapters())
@@ -166,12 +167,12 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
         storage.dispose()
 
 
-def services(name: str, storage: Storage, policy: Policy) -> Services:
-    """For commands without a daemon: events are appended by this process."""
+def services(name: str, storage: Storage, policy: Policy, *, salted: bool = False) -> Services:
+    """For commands without a daemon: events are appended by this process. ``salted``: see ``translation.personal``."""
 
     def record(event: Event) -> int:
         try:
-            return in_thread_append(storage.log_engine, name, [event])
+            return in_thread_append(storage.log_engine, name, [event], salted=salted)
         except StorageError as error:
             raise LogUnavailable("failed", str(error)) from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -13,7 +14,7 @@ from bridge.storage import reading
 from bridge.translation.extent import last_seq
 from bridge.translation.formats import Line
 from bridge.translation.pruned import pruned_upto
-from bridge.translation.reading import LoggedEvent
+from bridge.translation.reading import logged
 
 MAX_SIZE = 2 * 1024 * 1024
 """Characters of events in a batch, beside their number: a few huge statements must not make a huge message."""
@@ -75,16 +76,17 @@ class Source:
         """The next events, at most ``count`` of them; the very batch that was on its way, if one was."""
         sql = "SELECT seq, body FROM event WHERE seq > ? AND (? = 0 OR seq <= ?) ORDER BY seq LIMIT ?"
         limit = max(count, cursor.sending - cursor.delivered)
-        lines: list[str] = []
         last, size, body = cursor.delivered, 0, ""
         with reading(self._engine) as connection:
             rows = connection.exec_driver_sql(sql, (cursor.delivered, cursor.sending, cursor.sending, limit))
+            taken: list[Any] = []
             for seq, body in rows:
-                lines.append(line(LoggedEvent(seq, body)))
+                taken.append((seq, body))
                 last, size = seq, size + len(body)
                 if size >= MAX_SIZE and not cursor.sending:
                     break
             rows.close()
+            lines = [line(event) for event in logged(connection, taken)]
         if not lines:
             return None
         return Batch(self._name, cursor.delivered + 1, last, tuple(lines), _sha256(body))

@@ -8,12 +8,13 @@ the bridge, and for a moment a second process such as the command line. What bel
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Connection, Engine
 
 from bridge.storage import driver_cursor, insert_rows, writing
 from bridge.translation.identifiers import Identifiers, Timestamps
+from bridge.translation.personal import Personal, keep, salted_event
 from bridge.translation.record import Entry, Event, EventEntry, Mark, Row
 from bridge.translation.schema import SPAN
 from bridge.translation.stored_tree import extend
@@ -42,7 +43,16 @@ def append(connection: Connection, log: str, entries: Sequence[Entry], timestamp
     marks = [(seq, mark) for seq, entry in enumerate(entries, first) if (mark := entry.mark()) is not None]
     if marks:
         _follow(cursor, marks)
+    keep(connection, _personal(entries, first))
     return first
+
+
+def _personal(entries: Sequence[Entry], first: int) -> Iterator[tuple[int, Personal]]:
+    """What events name by tokens; operations repeat those of their session."""
+    for seq, entry in enumerate(entries, first):
+        if isinstance(entry, EventEntry) and entry.event.personal:
+            for one in entry.event.personal:
+                yield seq, one
 
 
 def spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
@@ -76,12 +86,16 @@ def _follow(cursor: sqlite3.Cursor, marks: list[tuple[int, Mark]]) -> None:
             cursor.executemany(statement, parameters)
 
 
-def in_thread_append(engine: Engine, log: str, events: Sequence[Event], identifiers: Identifiers | None = None) -> int:
+def in_thread_append(
+    engine: Engine, log: str, events: Sequence[Event], identifiers: Identifiers | None = None, *, salted: bool = False
+) -> int:
     """Appends ``events`` in one commit, from a process that runs no ``SQLLog``; returns the first sequence number.
+
+    ``salted``: their personal data stands beside the log.
 
     Raises StorageError.
     """
     source = identifiers or Identifiers()
-    entries = [EventEntry(event.stamped(source)) for event in events]
+    entries = [EventEntry(salted_event(event, all=salted).stamped(source)) for event in events]
     with writing(engine) as connection:
         return append(connection, log, entries, Timestamps())

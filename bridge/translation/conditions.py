@@ -11,6 +11,7 @@ from typing import Protocol
 
 from bridge.translation.canonical import clean, quoted
 from bridge.translation.narrowing import Sql, of_columns, of_sessions
+from bridge.translation.personal import PREFIX
 from bridge.translation.query import Pattern, Term, Value
 from bridge.translation.schema import NOT_OPERATION, NOT_SUCCESS
 from bridge.translation.vocabulary import OPERATION, SUCCESS
@@ -20,10 +21,11 @@ COLUMNS = frozenset({"agent", "owner", "system", "account", "outcome", "type", "
 _OF_SESSION: tuple[str, ...] = ("agent", "system", "account")
 
 REASON = "json_extract(body, '$.reason')"
-PERSON = (
+_NAMED = (
     "coalesce(json_extract(body, '$.delegation.subject.sub'),"
     " CASE json_extract(body, '$.actor.kind') WHEN 'person' THEN json_extract(body, '$.actor.id') END, '')"
 )
+PERSON = f"ifnull((SELECT value FROM personal WHERE token = {_NAMED}), {_NAMED})"
 _MEMBERS = {"reason": REASON, "person": PERSON, "verb": "ifnull(json_extract(body, '$.action.verb'), '')"}
 _LISTS = {"object": "$.action.objects", "grant": "$.decision.rules"}
 
@@ -120,7 +122,8 @@ def _one(key: str, value: Value, columns: Set[str]) -> Sql:
         sql, parameters = _equal(_MEMBERS[key], value)
     if isinstance(value, Pattern):
         return sql, parameters
-    return f"(instr(body, ?) > 0 AND {sql})", (quoted(str(value)), *parameters)
+    named = f" OR instr(body, '{PREFIX}') > 0" if key == "person" else ""
+    return f"((instr(body, ?) > 0{named}) AND {sql})", (quoted(str(value)), *parameters)
 
 
 def _equal(column: str, value: Value) -> Sql:

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from bridge.translation.canonical import quoted, shortened
 from bridge.translation.facts import section
 from bridge.translation.identifiers import Timestamps
+from bridge.translation.personal import Personal
 from bridge.translation.record import Event, IndexKeys, Mark, Row
 from bridge.translation.vocabulary import (
     ABORTED,
@@ -60,7 +61,8 @@ class SessionFacts:
     """What is known when a session opens. ``sections``: agent, credential, delegation, decision, legacy, node,
     transport.
 
-    ``parent``, ``trace`` and ``txn`` are correlation ids that the client brought, if any.
+    ``parent``, ``trace`` and ``txn`` are correlation ids that the client brought, if any. ``personal`` is what the
+    sections name by tokens; it is kept with the opening.
     """
 
     index: IndexKeys
@@ -68,6 +70,7 @@ class SessionFacts:
     parent: str = ""
     trace: str = ""
     txn: str = ""
+    personal: tuple[Personal, ...] = ()
 
 
 class SessionLog:
@@ -106,7 +109,7 @@ class SessionLog:
 
     def opened(self) -> Deferred[int]:
         """Records the opening; fires when it is durable. Nothing may be dialled before."""
-        return self.log.record(self._event(SESSION_OPEN, self.facts.sections))
+        return self.log.record(replace(self._event(SESSION_OPEN, self.facts.sections), personal=self.facts.personal))
 
     def established(self, legacy: str, *, backend: int = 0, client_port: int = 0) -> Deferred[int]:
         """The legacy login succeeded. ``legacy`` is the legacy section with its facts; operations carry it from now
@@ -144,7 +147,7 @@ class SessionLog:
 
     def _event(self, type: str, sections: Mapping[str, str], outcome: str = SUCCESS, reason: str = OK) -> Event:
         sections = {**sections, "corr": self.corr()}
-        return Event(type, outcome=outcome, reason=reason, sections=sections, index=self.facts.index)
+        return Event(type, outcome=outcome, reason=reason, sections=sections, index=self.facts.index, personal=())
 
     # -- its operations
 

@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from bridge.storage import StorageError, reading, writing
 from bridge.translation.conditions import PERSON, REASON
 from bridge.translation.extent import last_seq
+from bridge.translation.personal import last_erasure
 from bridge.translation.pruned import KEPT, pruned_upto
 
 BLOCK = 1024
@@ -61,7 +62,7 @@ _TABLES = (
     "CREATE INDEX tally_by_subject ON tally (subject, block)",
     "CREATE INDEX tally_by_kind ON tally (kind, block)",
     "CREATE VIRTUAL TABLE wording USING fts5 (text, tokenize='trigram', detail=none, content='')",
-    "CREATE TABLE basis (pruned INTEGER)",
+    "CREATE TABLE basis (pruned INTEGER, erasure INTEGER)",
     f"PRAGMA user_version={VERSION}",
 )
 
@@ -105,7 +106,7 @@ class Overview:
                 if not believed(connection, log):
                     _drop(connection)
                     _prepare(connection)
-                    connection.exec_driver_sql("INSERT INTO basis VALUES (?)", (pruned_upto(log),))
+                    connection.exec_driver_sql("INSERT INTO basis VALUES (?, ?)", _basis(log))
                 size, first = self._block, covered(connection) + 1
                 count, gone = min((last_seq(log) - first + 1) // size, AT_ONCE), pruned_upto(log)
                 firsts = range(first, first + count * size, size)
@@ -133,12 +134,16 @@ def covered(connection: Connection) -> int:
 
 def believed(connection: Connection, log: Connection) -> bool:
     """Whether the event that the overview ends with is the one in the log: it may be another log by now; and whether no
-    events that it sums up were pruned since."""
-    basis = connection.exec_driver_sql("SELECT pruned FROM basis").scalar()
-    if basis is None or basis != pruned_upto(log):
+    events that it sums up were pruned since, and no names erased."""
+    basis = connection.exec_driver_sql("SELECT pruned, erasure FROM basis").first()
+    if basis is None or tuple(basis) != _basis(log):
         return False
     row = connection.exec_driver_sql("SELECT last, ending FROM block ORDER BY block DESC LIMIT 1").first()
     return row is None or _ending(log, row[0]) == row[1]
+
+
+def _basis(log: Connection) -> tuple[int, int]:
+    return pruned_upto(log), last_erasure(log)
 
 
 def _ending(log: Connection, seq: int) -> str:
@@ -235,6 +240,8 @@ def _prepare(connection: Connection) -> None:
 
 
 def _drop(connection: Connection) -> None:
+    connection.exec_driver_sql("PRAGMA secure_delete=ON")  # what was pruned or erased does not stay in free pages
     for table in ("subject", "kind", "block", "tally", "wording", "basis"):
         connection.exec_driver_sql(f"DROP TABLE IF EXISTS {table}")
     connection.exec_driver_sql("PRAGMA user_version=0")
+    connection.exec_driver_sql("PRAGMA secure_delete=OFF")

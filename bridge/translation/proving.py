@@ -12,6 +12,7 @@ from bridge.adapter import BridgeError
 from bridge.storage import reading
 from bridge.translation.checkpoints import Signed, first_signed, last_signed
 from bridge.translation.note import VerifierKey, hash_line
+from bridge.translation.personal import known
 from bridge.translation.stored_tree import ManyProofs, StoredTree
 
 FORMAT = "idbridge-proof-1"
@@ -60,15 +61,16 @@ def in_thread_prove(engine: Engine, events: Sequence[int], key: VerifierKey) -> 
             raise NotSignedYet(f"event {last} is in no checkpoint yet; try again in ten seconds")
         note = cosigned(connection, signed)
         tree = ManyProofs(connection, signed.size)
-        proofs = [
-            {"seq": seq, "body": _body(connection, seq), "proof": _tlog_proof(tree, seq, signed.size, note)}
-            for seq in events
-        ]
+        proofs = [{**_body(connection, seq), "proof": _tlog_proof(tree, seq, signed.size, note)} for seq in events]
     return {"format": FORMAT, "log": key.name, "key": str(key), "events": proofs}
 
 
-def _body(connection: Connection, seq: int) -> str:
-    return str(connection.exec_driver_sql("SELECT body FROM event WHERE seq = ?", (seq,)).scalar_one())
+def _body(connection: Connection, seq: int) -> dict[str, Any]:
+    """The text, and the people in it by the salts that their tokens were made with."""
+    body = str(connection.exec_driver_sql("SELECT body FROM event WHERE seq = ?", (seq,)).scalar_one())
+    people = [{"token": one.token, "salt": one.salt.hex(), "value": one.value}
+              for one in known(connection, [body]).values()]  # fmt: skip
+    return {"seq": seq, "body": body, **({"personal": people} if people else {})}
 
 
 def _tlog_proof(tree: StoredTree, seq: int, size: int, note: str) -> str:

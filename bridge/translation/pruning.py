@@ -139,6 +139,9 @@ def in_thread_delete(engine: Engine, batch: int = BATCH) -> int:
         sql = f"DELETE FROM event WHERE seq BETWEEN ? AND ? AND type NOT IN ({_MARKS})"
         deleted = connection.exec_driver_sql(sql, (first, end, *KEPT)).rowcount
         _forget_sessions(connection, sessions, end)
+        kept = "SELECT seq FROM event WHERE seq BETWEEN ? AND ?"
+        named = f"DELETE FROM personal WHERE seq BETWEEN ? AND ? AND seq NOT IN ({kept})"
+        connection.exec_driver_sql(named, (first, end, first, end))
         connection.exec_driver_sql("PRAGMA secure_delete=OFF")
     return int(deleted)
 

@@ -7,8 +7,8 @@ and the number or the port of the connection.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -19,6 +19,7 @@ from bridge.translation.extent import Extent, extent, last_seq
 from bridge.translation.facts import actor_section, detail_section
 from bridge.translation.identifiers import milliseconds
 from bridge.translation.overview import Overview
+from bridge.translation.personal import known, names, resolved
 from bridge.translation.query import KEYS, Term, equals
 from bridge.translation.record import Event
 from bridge.translation.searching import Tally, helps, tallies, windows
@@ -39,15 +40,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class LoggedEvent:
-    """``body`` is the exact text in the log."""
+    """``body`` is the exact text in the log; ``names`` are the values of tokens in it (see ``personal``)."""
 
     seq: int
     body: str
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def fields(self) -> dict[str, Any]:
-        parsed: dict[str, Any] = json.loads(self.body)
-        return parsed
+        return resolved(json.loads(self.body), self.names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,13 @@ def _search(selection: Selection, oldest_first: bool = False) -> tuple[str, tupl
 
 
 def _events(connection: Connection, sql: str, parameters: Sequence[Any]) -> list[LoggedEvent]:
-    return [LoggedEvent(seq, body) for seq, body in connection.exec_driver_sql(sql, tuple(parameters))]
+    return logged(connection, connection.exec_driver_sql(sql, tuple(parameters)).all())
+
+
+def logged(connection: Connection, rows: Sequence[Any]) -> list[LoggedEvent]:
+    """Rows of (seq, body) with the names of the people in them."""
+    found = names(known(connection, (row[1] for row in rows)))
+    return [LoggedEvent(seq, body, found) for seq, body in rows]
 
 
 def read_event(actor: str, query: str, selection: Selection, count: int, *, via: str = "cli") -> Event:

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from bridge.translation.canonical import clean, quoted
 from bridge.translation.identifiers import Identifiers, Timestamps
+from bridge.translation.personal import Personal
 from bridge.translation.vocabulary import (
     COMPLETE,
     INTENT,
@@ -96,7 +97,8 @@ class Event:
     ``sections`` maps a section's name to its canonical JSON. ``request`` is the id of the intent whose outcome this
     is, as it also stands in ``corr.request``. ``id`` may be given beforehand (``Identifiers.next``), when a client is
     to be told it as reference; else the log gives one. ``at`` is Unix milliseconds, ``mono`` microseconds of the
-    monotonic clock; 0 means "now, when it is handed to the log".
+    monotonic clock; 0 means "now, when it is handed to the log". ``personal`` is what ``sections`` name by tokens; None
+    when nobody has looked yet.
     """
 
     type: str
@@ -109,6 +111,7 @@ class Event:
     id: str = ""
     at: int = 0
     mono: int = 0
+    personal: tuple[Personal, ...] | None = None
 
     def __post_init__(self) -> None:
         check(self.type, self.phase, self.outcome, self.reason)

@@ -68,7 +68,7 @@ def _read(row: Any) -> tuple[dict[str, Any], IndexKeys]:
 
 def _event(type: str, fields: dict[str, Any], index: IndexKeys, *more: str) -> Event:
     sections = {name: canonical(fields[name]) for name in (*_REPEATED, "corr", *more) if name in fields}
-    return Event(type, outcome=UNKNOWN, reason=BRIDGE_STOPPED, sections=sections, index=index)
+    return Event(type, outcome=UNKNOWN, reason=BRIDGE_STOPPED, sections=sections, index=index, personal=())
 
 
 def _close(fields: dict[str, Any], index: IndexKeys) -> Event:

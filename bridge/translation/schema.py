@@ -3,7 +3,8 @@
 ``event`` is the log: append-only by triggers, its ``seq`` without gaps. ``session``, ``span`` and ``open_intent`` are
 derived from it in the same commit, so that "who was it?" and the recovery after a crash need not search the log; they
 can be rebuilt. ``leaf`` and ``node`` are the tree over the events (``stored_tree``), in the same
-commit too; ``checkpoint`` what was signed of it, and ``attestation`` what witnesses said to that.
+commit too; ``checkpoint`` what was signed of it, and ``attestation`` what witnesses said to that. ``personal`` has what
+bodies name by a salted digest (see ``personal.py``), and may be deleted from.
 
 Operations are most of the log, and an index of their own costs 3 to 8 µs an event. They have one by time; by session
 they are found by ``span``: between ``first`` and ``last`` stand events of the session, among at most ``SPAN`` others'.
@@ -120,6 +121,18 @@ attestation = Table(
     sqlite_with_rowid=False,
 )
 
+personal = Table(
+    "personal",
+    metadata,
+    Column("token", Text, primary_key=True),
+    Column("seq", Integer, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("value", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("personal_by_value", personal.c.value)
+Index("personal_by_seq", personal.c.seq)
+
 TRIGGERS = (
     "CREATE TRIGGER event_no_update BEFORE UPDATE ON event"
     " BEGIN SELECT RAISE(ABORT, 'the translation log is append-only'); END",
@@ -139,6 +152,8 @@ TRIGGERS = (
         for table in ("leaf", "node", "checkpoint")
         for verb in ("UPDATE", "DELETE")
     ),
+    "CREATE TRIGGER personal_no_update BEFORE UPDATE ON personal"
+    " BEGIN SELECT RAISE(ABORT, 'personal data of the log is erased, never changed'); END",
 )
 
 

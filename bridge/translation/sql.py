@@ -30,6 +30,7 @@ from bridge.translation.facts import node_section
 from bridge.translation.identifiers import Identifiers
 from bridge.translation.log import LogUnavailable
 from bridge.translation.operations import SessionFacts, SessionLog
+from bridge.translation.personal import salted_event, salted_session
 from bridge.translation.record import Entry, Event, EventEntry
 from bridge.translation.vocabulary import LOG_START, LOG_STOP
 from bridge.translation.writing import FIRST_RETRY, LAST_RETRY, Done, Ticket, Writer
@@ -58,7 +59,10 @@ def _prepare_writer(connection: Any, _record: Any) -> None:
 
 
 class SQLLog:
-    """See ``TranslationLog``. ``engine`` is to be the writer's own, so that readers cannot take its connections."""
+    """See ``TranslationLog``. ``engine`` is to be the writer's own, so that readers cannot take its connections.
+
+    ``salted``: personal data of what comes from now on stands beside the log.
+    """
 
     def __init__(
         self,
@@ -76,6 +80,7 @@ class SQLLog:
         event_hooks.listen(engine, "connect", _prepare_writer)
         engine.dispose()  # what is connected already was not prepared so
         self.name = name
+        self.salted = False
         self.identifiers = Identifiers()
         self.unavailable = "not started"
         self._code = "stopped"
@@ -127,7 +132,7 @@ class SQLLog:
     # -- taking events
 
     def record(self, event: Event) -> Deferred[int]:
-        return self.commit(EventEntry(event.stamped(self.identifiers)))
+        return self.commit(self._entry(event))
 
     def commit(self, entry: Entry) -> Deferred[int]:
         """``record`` for an entry."""
@@ -146,7 +151,10 @@ class SQLLog:
         self.keep(event)
 
     def keep(self, event: Event) -> None:
-        self.keep_entry(EventEntry(event.stamped(self.identifiers)))
+        self.keep_entry(self._entry(event))
+
+    def _entry(self, event: Event) -> EventEntry:
+        return EventEntry(salted_event(event, all=self.salted).stamped(self.identifiers))
 
     def keep_entry(self, entry: Entry) -> None:
         self._take(entry, entry.size)
@@ -169,7 +177,7 @@ class SQLLog:
         self.record(event).addCallbacks(answer.set_result, lambda failure: answer.set_exception(failure.value))
 
     def session(self, facts: SessionFacts) -> SessionLog:
-        return SessionLog(self, facts)
+        return SessionLog(self, salted_session(facts, all=self.salted))
 
     def pending(self) -> int:
         return self._pending

@@ -25,6 +25,7 @@ from bridge.storage import StorageError, reading
 from bridge.translation.archive import Archive, SegmentDamaged, segments
 from bridge.translation.findings import Gone, Report
 from bridge.translation.note import COSIGNATURE, Checkpoint, Note, NoteRefused, VerifierKey, opened
+from bridge.translation.personal import wrong
 from bridge.translation.pruned import Pruned, digest, every_pruned
 from bridge.translation.stored_tree import STEP, StoredTree, TreeDamaged
 from bridge.translation.tree import Growing, leaf_hash, root
@@ -86,6 +87,7 @@ class _Verification:
         report.root = self._growing.root()
         self._prunings()
         self._upper_levels()
+        self._names()
         self._witnesses()
         return report
 
@@ -295,6 +297,11 @@ class _Verification:
                 if not agree:
                     self.report.found("tree", "the hash over them is missing or wrong", first, last)
             level += STEP
+
+    def _names(self) -> None:
+        """What stands beside the log for tokens in it; what was erased is not there."""
+        for seq in sorted(set(wrong(self._read("SELECT token, seq, salt, value FROM personal")))):
+            self.report.found("personal", "a name beside it is not the one that was logged", seq)
 
     def _witnesses(self) -> None:
         """The last checkpoint that each known witness cosigned, where the log agreed with it."""

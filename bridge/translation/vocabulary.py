@@ -41,6 +41,7 @@ LOG_HEARTBEAT = "log.heartbeat"
 LOG_SINK = "log.sink"
 LOG_PRUNE = "log.prune"
 LOG_KEY = "log.key"
+LOG_ERASE = "log.erase"
 ALARM = "alarm"
 ALERT = "alert"
 
@@ -73,6 +74,7 @@ TYPES = {
     LOG_VERIFY: "somebody looked whether the log is what it was",
     LOG_SINK: "a sink has failed for a while, works again, or is to send events again",
     LOG_PRUNE: "events that were kept long enough and are archived are about to be deleted",
+    LOG_ERASE: "personal data beside the log is about to be erased, or was",
     LOG_KEY: "the key that checkpoints are signed with is about to be replaced",
     ALARM: "something that should not happen",
     ALERT: "somebody was, or could not be, told of something",

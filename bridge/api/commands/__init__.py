@@ -71,6 +71,7 @@ COMMANDS: dict[str, Command] = {
     "log.proved": log.proved,
     "log.verified": log.verified,
     "log.archived": log.archived,
+    "log.erased": log.erased,
     "log.sinks": log.sinks,
     "log.resend": log.resend,
     "report.framework": reports.framework,

@@ -17,8 +17,12 @@ from bridge.translation.record import Event
 from bridge.translation.vocabulary import (
     ALARM,
     FAILURE,
+    INTENT,
+    LOG_ERASE,
     LOG_SINK,
     LOG_VERIFY,
+    OUTCOME,
+    PENDING,
     SESSION_RECORDING,
     SUCCESS,
     TREE_DAMAGED,
@@ -163,6 +167,19 @@ def archived(services: Services, actor: Actor, folder: str) -> dict[str, Any]:
     """Records that the command line is about to write what is new into ``folder``."""
     services.read(actor, f"log.archive {folder}", Filters(), services.reader.in_thread_extent().size)
     return {"recorded": True}
+
+
+def erased(services: Services, actor: Actor, count: int, request: str = "") -> dict[str, Any]:
+    """Records that the command line is about to erase personal data, of which there are ``count``; with the ``request``
+    that this answered, that it did. Whose it is stands in neither."""
+    sections = {"actor": actor.section(), "detail": facts.detail_section(count=count)}
+    if request:
+        sections["corr"] = facts.section(request=request)
+        services.write(Event(LOG_ERASE, OUTCOME, sections=sections, request=request), done=True)
+    else:
+        request = services.new_event_id()
+        services.write(Event(LOG_ERASE, INTENT, PENDING, sections=sections, id=request))
+    return {"request": request}
 
 
 def verified(services: Services, actor: Actor, size: int, root: str, finding: str = "") -> dict[str, Any]:

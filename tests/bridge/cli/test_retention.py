@@ -125,3 +125,21 @@ def test_a_wrong_configuration_says_what_is_wrong(place: Place, log: str, said: 
     result = place.run("check")
     assert result.exit_code == 1
     assert said in result.output
+
+
+def test_a_person_is_erased(place: Place) -> None:
+    """The user at the terminal, who made all these events."""
+    me = place.json("log", "list", "--type", "log.read")["events"][0]["actor"]["id"]
+    place.configure("log: {personal: salted}\n")
+    place.json("log", "list")
+    dry = place.json("log", "erase", me, "--dry-run")
+    assert (dry["found"], dry["erased"], dry["clear"] > 0) == (1, 0, True)
+    assert place.json("log", "list", f"person:{me}", "--limit", "1")["events"][0]["actor"]["id"] == me
+    result = place.run("log", "erase", me)
+    assert (result.exit_code, result.stdout) == (0, "3 erased\n")
+    assert f"in clear in {dry['clear']} events: those go with log.retention only" in result.stderr
+    listed = place.json("log", "list", "--type", "log.erase")["events"]
+    assert [(one["phase"], one["detail"]["count"]) for one in listed] == [("outcome", 3), ("intent", 2)]
+    assert listed[1]["actor"]["id"].startswith("pii:")  # what he himself said he would do
+    assert place.run("log", "verify").exit_code == 0
+    assert place.json("log", "erase", "nobody") == {"found": 0, "clear": 0, "erased": 0}

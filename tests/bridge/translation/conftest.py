@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import pytest_twisted
@@ -55,3 +57,15 @@ def session_facts() -> SessionFacts:
             "transport": facts.transport_section(protocol="postgresql", source="10.0.0.1:5"),
         },
     )
+
+
+@pytest.fixture(scope="session")
+def checker() -> ModuleType:
+    """The verifier that needs no bridge."""
+    script = Path(__file__).parents[3] / "scripts" / "verify_log.py"
+    spec = importlib.util.spec_from_file_location("verify_log", script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
