@@ -20,6 +20,7 @@ CODES = {
     "forked": "the log does not continue a checkpoint that was kept elsewhere",
     "pruned": "what the log says of a pruning does not agree with what is left",
     "personal": "the name that stands for a salted digest is not the one that was logged",
+    "columns": "what stands beside an event, by which searches find it, is not what its text says",
     "archive": "a file of the archive is not what it was, or not there",
     "unreadable": "the database is damaged there",
     "tree": "a kept hash is wrong or missing, though the events may be what they were",

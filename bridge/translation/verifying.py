@@ -5,6 +5,7 @@ Ideas:
 * Bodies are compared with the leaf hashes, leaf hashes with the inner ones, and both with every checkpoint that was
   signed; a finding says which of these disagree, and over which events.
 * A checkpoint that somebody kept elsewhere (``held``) is what a stolen key cannot change.
+* What stands beside the bodies, and is not in the tree, is compared with them (``columns``).
 * What is missing may have been pruned: then an event of the log names it (``pruned``), and the hashes that stay take
   the place of the bodies. Whatever is missing otherwise is a finding.
 * One read per ``CHUNK`` events, so that the log is written meanwhile; what cannot be read is narrowed down and named,
@@ -23,6 +24,7 @@ from sqlalchemy import Engine
 
 from bridge.storage import StorageError, reading
 from bridge.translation.archive import Archive, SegmentDamaged, segments
+from bridge.translation.columns import DIFFERS, different, invented
 from bridge.translation.findings import Gone, Report
 from bridge.translation.note import COSIGNATURE, Checkpoint, Note, NoteRefused, VerifierKey, opened
 from bridge.translation.personal import wrong
@@ -35,7 +37,7 @@ CHUNK = BLOCK * 64
 """Events read at once: some 16 MiB."""
 
 Rows = Sequence[Any]
-"""Of (seq, body)."""
+"""Of (seq, body, whether something beside it is not what it says)."""
 
 
 def in_thread_verify(
@@ -45,21 +47,27 @@ def in_thread_verify(
     held: Sequence[Checkpoint] = (),
     since: Checkpoint | None = None,
     archive: Archive | None = None,
+    columns: bool = True,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Blocks. ``keys``: of the log and of witnesses. ``held``: checkpoints kept elsewhere, opened already.
 
     With ``since`` bodies up to it are not read again; that the log still continues it is looked at.
-    ``archive``: where what was pruned should be; its files are looked at as well.
+    ``archive``: where what was pruned should be; its files are looked at as well. ``columns``: compare what stands
+    beside the bodies too.
     ``progress`` is told how many events are done, of how many. Raises StorageError when nothing can be read.
     """
-    return _Verification(engine, keys, [*held, *([since] if since else [])], archive).run(since, progress)
+    return _Verification(engine, keys, [*held, *([since] if since else [])], archive, columns).run(since, progress)
 
 
 class _Verification:
     def __init__(
-        self, engine: Engine, keys: Sequence[VerifierKey], held: Sequence[Checkpoint], archive: Archive | None
-    ) -> None:
+        self, engine: Engine, keys: Sequence[VerifierKey], held: Sequence[Checkpoint], archive: Archive | None,
+        columns: bool,
+    ) -> None:  # fmt: skip
+        self._columns = columns
+        beside = DIFFERS if columns else "0"
+        self._statement = f"SELECT seq, body, {beside} FROM event WHERE seq > ? AND seq <= ? ORDER BY seq"
         self._engine = engine
         self._archive = archive
         self._keys = keys
@@ -86,6 +94,7 @@ class _Verification:
             progress(start - report.since, report.size - report.since)
         report.root = self._growing.root()
         self._prunings()
+        self._sessions()
         self._upper_levels()
         self._names()
         self._witnesses()
@@ -209,22 +218,30 @@ class _Verification:
         rows = self._rows(start, end)
         self.report.read += len(rows)
         if len(rows) < end - start:
-            self._missing(start, end, {seq for seq, _ in rows})
+            self._missing(start, end, {row[0] for row in rows})
         self._remains(start, end, rows)
-        hashes = [leaf_hash(_data(body)) for _, body in rows]
+        for seq, _, differs in rows:
+            if differs:
+                self._beside(seq)
+        hashes = [leaf_hash(_data(body)) for _, body, _ in rows]
         if hashes == leaves:
             return
-        for (seq, body), hash in zip(rows, hashes, strict=True):
+        for (seq, body, _), hash in zip(rows, hashes, strict=True):
             kept = leaves[seq - start - 1]
             if not kept:
                 leaves[seq - start - 1] = hash
             elif kept != hash:
                 self.report.found("changed", _changed(seq, body), seq)
 
+    def _beside(self, seq: int) -> None:
+        with reading(self._engine) as connection:
+            names = different(connection, seq)
+        self.report.found("columns", f"beside it, for finding: not what its text says: {', '.join(names)}", seq)
+
     def _rows(self, start: int, end: int) -> Rows:
         """Halves what cannot be read until single events are left."""
         try:
-            return self._read("SELECT seq, body FROM event WHERE seq > ? AND seq <= ? ORDER BY seq", start, end)
+            return self._read(self._statement, start, end)
         except StorageError as problem:
             if end - start == 1:
                 self._unreadable.add(end)
@@ -243,7 +260,7 @@ class _Verification:
         """What is still there of what was pruned: what is to stay, and what a killed bridge did not come to."""
         for one in self._pruned:
             if one.first <= end and one.last > start:
-                for seq, body in rows:
+                for seq, body, _ in rows:
                     if one.first <= seq <= one.last:
                         if _type(body) in one.types:
                             self._left.setdefault(one.seq, []).append(seq)
@@ -297,6 +314,14 @@ class _Verification:
                 if not agree:
                     self.report.found("tree", "the hash over them is missing or wrong", first, last)
             level += STEP
+
+    def _sessions(self) -> None:
+        if not self._columns:
+            return
+        gone = self._pruned[-1].last if self._pruned else 0
+        with suppress(StorageError), reading(self._engine) as connection:
+            for seq in invented(connection, max(gone, self.report.since)):
+                self.report.found("columns", "a session that no event opens is said to begin there", seq)
 
     def _names(self) -> None:
         """What stands beside the log for tokens in it; what was erased is not there."""

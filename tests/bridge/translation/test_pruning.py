@@ -60,7 +60,11 @@ def written(engine: Engine, signer: Signer) -> Engine:
 
 def _session(engine: Engine, name: str, at: int, operations: int, *, closed: bool = True) -> None:
     index = IndexKeys(name, f"agent-{name}", "payments", "warehouse", "svc")
-    sections = {"corr": facts.section(session=name)}
+    sections = {
+        "agent": facts.agent_section(id=index.agent, owner=index.owner),
+        "corr": facts.section(session=name),
+        "legacy": facts.legacy_section(system=index.system, account=index.account),
+    }
     kinds = ["session.open", *["operation"] * operations, *(["session.close"] if closed else [])]
     events = [Event(kind, sections=sections, index=index, at=at, mono=1) for kind in kinds]
     policy = Event("policy.version", sections={"change": facts.change_section("policy", None, {})}, at=at, mono=1)

@@ -273,7 +273,7 @@ def test_an_older_log_gets_its_tree_at_the_upgrade(tmp_path: Path, path: Path, w
     old = open_engine(tmp_path / "old.db", kind="translation")
     upgrade(old, "translation")
     with writing(old) as connection:
-        for table in ("leaf", "node", "checkpoint", "attestation"):
+        for table in ("leaf", "node", "checkpoint", "attestation", "personal"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("DROP INDEX event_pruned")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0002'")
