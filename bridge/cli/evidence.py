@@ -33,11 +33,11 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--checkpoint", "kept", type=_FILE, multiple=True, help="A checkpoint kept elsewhere; may be repeated.")
 @click.option("--key", "keys", multiple=True, help="A key of the log instead of the one in the state directory.")
 @click.option("--witness", "witnesses", multiple=True, help="A witness's key, to say what it has seen.")
-@click.option("--no-columns", is_flag=True, help="Not what stands beside the events, for finding: a third quicker.")
+@click.option("--columns", is_flag=True, help="Also what stands beside the events, for finding: a third as fast.")
 @click.option("--archive", "folder", type=_FOLDER, help="Where pruned events should be; default: log.archive.folder.")
 def verify(
     config: Path, as_json: bool, since: Path | None, kept: tuple[Path, ...], keys: tuple[str, ...], witnesses: Any,
-    folder: Path | None, no_columns: bool,
+    folder: Path | None, columns: bool,
 ) -> None:  # fmt: skip
     """Look whether events, tree and checkpoints are what they were; ends with status 1 if not.
 
@@ -59,7 +59,7 @@ def verify(
     with _progress(quiet=as_json) as progress:
         report = in_thread_verify(
             engine, known, held=held, since=_checkpoint(since, known) if since else None, archive=archive,
-            columns=not no_columns, progress=progress,
+            columns=columns, progress=progress,
         )  # fmt: skip
     finding = str(report.findings[0]) if report.findings else ""
     call(config, "log.verified", {"size": report.size, "root": report.root.hex(), "finding": finding})

@@ -47,7 +47,7 @@ def in_thread_verify(
     held: Sequence[Checkpoint] = (),
     since: Checkpoint | None = None,
     archive: Archive | None = None,
-    columns: bool = True,
+    columns: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
     """Blocks. ``keys``: of the log and of witnesses. ``held``: checkpoints kept elsewhere, opened already.

@@ -38,6 +38,10 @@ def worked(log: SQLLog, session_facts: SessionFacts, engine: Engine) -> Engine:
         await log.record(Event("registry.change", sections={"change": change}, index=index))
         odd = IndexKeys(system='w"ä\\', account="\u2028", labels=("b", "a"))
         legacy = facts.legacy_section(system='w"ä\\', account="\u2028", labels=("b", "a"))
+        wished = facts.legacy_section(system="warehouse", account="svc_root")
+        refused = IndexKeys("01J00000000000000000000000", system="warehouse")
+        await log.record(Event("session.refused", outcome="denied", reason="x", sections={
+            "corr": facts.section(session=refused.session), "legacy": wished}, index=refused))  # fmt: skip
         await log.record(Event("reconcile", sections={"legacy": legacy}, index=odd))
 
     pytest_twisted.blockon(Deferred.fromCoroutine(work()))
