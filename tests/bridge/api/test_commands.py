@@ -82,6 +82,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "log.played": {"session": "ses_1"},
     "log.proved": {"what": "ses_1"},
     "log.archived": {"folder": "/mnt/log"},
+    "log.erased": {"count": 2},
     "log.verified": {"size": 7, "root": "00ff", "finding": "event 3: missing"},
     "log.sinks": {},
     "log.resend": {"sink": "siem", "first": 5},
