@@ -57,14 +57,15 @@ def _personal(entries: Sequence[Entry], first: int) -> Iterator[tuple[int, Perso
 
 def spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
     """The spans of what is written together: session, first and last sequence number."""
-    first: dict[tuple[str, int], int] = {}
-    last: dict[tuple[str, int], int] = {}
-    for row in rows:
-        seq = row[0]
-        key = row[6], seq // SPAN
-        first.setdefault(key, seq)
-        last[key] = seq
-    return [(key[0], seq, last[key]) for key, seq in first.items() if key[0]]
+    found: list[tuple[str, int, int]] = []
+    start = 0
+    while start < len(rows):
+        part = rows[start : start + SPAN - rows[start][0] % SPAN]
+        first = {row[6]: row[0] for row in reversed(part)}
+        last = {row[6]: row[0] for row in part}
+        found += [(session, first[session], seq) for session, seq in last.items() if session]
+        start += len(part)
+    return found
 
 
 def _follow(cursor: sqlite3.Cursor, marks: list[tuple[int, Mark]]) -> None:

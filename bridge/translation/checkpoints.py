@@ -69,6 +69,7 @@ class Checkpoints:
     ) -> None:
         self.signer = signer
         self.refused = ""
+        self._own = ""  # the last that was signed here, whose signature need not be looked at
         self._events = events
         self._interval = interval
         self._idle = idle
@@ -108,7 +109,7 @@ class Checkpoints:
         except (TreeDamaged, Inconsistent, NoteRefused) as problem:
             self.refused = str(problem)
             return
-        self.refused = ""
+        self.refused, self._own = "", note
         at = time.time_ns() // 1_000_000
         connection.exec_driver_sql("INSERT INTO checkpoint (size, at, note) VALUES (?, ?, ?)", (size, at, note))
 
@@ -117,7 +118,7 @@ class Checkpoints:
             return
         if size < last.size:
             raise Inconsistent(f"the log has {size} events, but its last checkpoint had {last.size}: it was cut")
-        before = opened(last.note, [self.signer.key])
+        before = last.checkpoint if last.note == self._own else opened(last.note, [self.signer.key])
         if tree.root(before.size) != before.root:
             raise Inconsistent(f"the tree does not agree with the checkpoint of {before.size} events: it was changed")
 
