@@ -76,8 +76,7 @@ def answer(refused: Refused, *, live: bool = True) -> Answer:
     code = rule.live if live else rule.bind
     if isinstance(refused, Spoken):
         code = refused.result
-    hint = refused.hint or rule.hint
-    return Answer(code, _printable(f"{refused}. {hint}" if hint else str(refused)), rule.fatal)
+    return Answer(code, _printable(refused.in_one(rule.hint)), rule.fatal)
 
 
 def refusal(refused: Refused, request: int, number: int) -> bytes:

@@ -1,6 +1,6 @@
 """A ``Refused`` in MySQL's words: error code, SQLSTATE, text (manual, "Server Error Message Reference").
 
-The protocol has no place for a hint, so it follows the text.
+The protocol has no place for a hint, so it follows the text, and then what programs read (``Refused.marks``).
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ def answer(refused: Refused, *, live: bool = False) -> Answer:
     code, sqlstate = rule.code, rule.sqlstate
     if isinstance(refused, Spoken):
         code, sqlstate = refused.number, refused.sqlstate
-    hint = refused.hint or rule.hint
-    text = _printable(f"{refused}. {hint}" if hint else str(refused))
-    return Answer(code, sqlstate, text, rule.fatal or not live)
+    return Answer(code, sqlstate, _printable(refused.in_one(rule.hint)), rule.fatal or not live)
 
 
 def error_payload(refused: Refused, *, live: bool = False) -> bytes:

@@ -22,6 +22,10 @@ PINNED_SETTINGS = {
 """Read-only by default, and text that the parser here and the server read alike."""
 
 
+READ_ONLY = "this session is read-only"
+"""Begins what is said of a session whose agent had no grant to write when it logged in."""
+
+
 def read_only(actions: frozenset[Action]) -> bool:
     return not actions & {Action.WRITE, Action.ADMIN}
 
@@ -39,9 +43,9 @@ def objection(statement: Statement, *, is_read_only: bool) -> str:
         return "application_name can only be changed by SET; the bridge keeps its stamp in front"
     if is_read_only:
         if PINNED in statement.flags:
-            return "this session is read-only, and the setting keeps it so"
+            return f"{READ_ONLY}, and the setting keeps it so"
         if statement.action is not Action.READ:
-            return "this session is read-only"
+            return READ_ONLY
     return ""
 
 

@@ -81,7 +81,7 @@ def answer(refused: Refused, *, live: bool = False) -> Answer:
 def error_message(refused: Refused, *, live: bool = False) -> bytes:
     """The ErrorResponse for ``answer``."""
     severity, sqlstate, text, hint = answer(refused, live=live)
-    return codec.error_response(severity, sqlstate, text, hint=hint)
+    return codec.error_response(severity, sqlstate, text, detail=refused.marks, hint=hint)
 
 
 def _printable(text: str) -> str:

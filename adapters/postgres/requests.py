@@ -377,7 +377,7 @@ class Requests:
             why = "the bridge lets only the large object functions be called by number"
             return self._refused(await self._objected(operation, why), simple=True)
         if self._read_only and operation.action is not Action.READ:
-            return self._refused(await self._objected(operation, "this session is read-only"), simple=True)
+            return self._refused(await self._objected(operation, guard.READ_ONLY), simple=True)
         try:
             permit = await self._admission.permit(operation)
         except Refused as refused:
@@ -390,7 +390,8 @@ class Requests:
     # -- refusing -----------------------------------------------------------------------------------------------------
 
     async def _objected(self, operation: Operation, why: str) -> bytes:
-        spoken = Spoken(Reason.ACTION_DENIED, "42501", why, hint="This holds whatever the grants say.")
+        hint = "" if why.startswith(guard.READ_ONLY) else "This holds whatever the grants say."
+        spoken = Spoken(Reason.ACTION_DENIED, "42501", why, hint=hint)
         return error_message(await self._denied(operation, spoken), live=True)
 
     async def _denied(self, operation: Operation, spoken: Spoken) -> Refused:

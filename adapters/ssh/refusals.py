@@ -61,7 +61,6 @@ def rule(refused: Refused) -> Rule:
 
 
 def spoken(refused: Refused) -> str:
-    """What happened, the reference, and what to do, on one line."""
-    hint = refused.hint or RULES[refused.reason].hint
-    text = f"{refused}. {hint}" if hint else str(refused)
+    """What happened, the reference, what to do, and the same for programs, on one line."""
+    text = refused.in_one(RULES[refused.reason].hint)
     return "".join(char if char.isprintable() else " " for char in text)

@@ -45,7 +45,8 @@ class Reason(StrEnum):
 class Refused(BridgeError):
     """The client must hear this. ``str()`` is the text for the client; ``detail`` is for the log only.
 
-    ``reference`` is the id under which the log has it; ``code`` a finer stable code for the log.
+    ``reference`` is the id under which the log has it; ``code`` a finer stable code for the log. ``askable``: a known
+    agent may ask for what it did not get.
     """
 
     def __init__(
@@ -58,11 +59,23 @@ class Refused(BridgeError):
         self.reference = reference
         self.code = code or reason.value
         self.detail = detail
+        self.askable = False
 
     def referenced(self, reference: str) -> Self:
         """This refusal, with the id under which the log has it."""
         self.reference = reference
         return self
+
+    @property
+    def marks(self) -> str:
+        """For programs, in every protocol alike: ``reason=not-granted reference=ref_4k0v request=possible``."""
+        reference = f" reference={self.reference}" if self.reference else ""
+        return f"reason={self.reason.value}{reference}{' request=possible' if self.askable else ''}"
+
+    def in_one(self, usual: str = "") -> str:
+        """Everything in one text, for a protocol that has room for one. ``usual`` is its hint where this has none."""
+        hint = self.hint or usual
+        return f"{self}. {hint} [{self.marks}]" if hint else f"{self} [{self.marks}]"
 
     def __str__(self) -> str:
         return f"{self.text} (reference {self.reference})" if self.reference else self.text

@@ -13,13 +13,15 @@ async def denied(admission: Admission, operation: Operation, refused: Refused, *
     """Records what the bridge itself refuses, whatever the grants say; ``code`` is the client's, for the log.
 
     Gives ``refused`` with its reference, or what else the session came to. Where the grants refuse it as well, it is
-    recorded as theirs.
+    recorded as theirs; and where it says nothing of what to do, the agent hears that it may ask for a grant.
     """
     try:
         permit = await admission.permit(operation)
     except Refused as by_grants:
         if by_grants.reason is not Reason.ACTION_DENIED:
             return by_grants
+        if by_grants.askable and not refused.hint:
+            refused.askable, refused.hint = True, by_grants.hint
         return refused.referenced(by_grants.reference)
     admission.outcome(permit, Outcome(Result.DENIED, code, detail=refused.text))
     return refused.referenced(admission.session)

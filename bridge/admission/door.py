@@ -3,64 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-
-from twisted.internet.task import deferLater
+from dataclasses import dataclass, field, replace
 
 from bridge.accounts.vaults import SecretUnavailable
 from bridge.adapter import (
     AdmissionRequest,
     AgentFacts,
-    BearerToken,
-    ClientCertificate,
     Credential,
     Reason,
     Refused,
-    SSHCertificate,
     StatementLogging,
     Stream,
     SystemFacts,
 )
 from bridge.admission.identifiers import new_id
+from bridge.admission.proof import Known, TurnedAway, check_replay, prove, record_refusal
 from bridge.admission.records import refusal
 from bridge.admission.session import Session
 from bridge.admission.subjects import subject
 from bridge.admission.system import Core, StaticAccount, System, host_of
-from bridge.admission.texts import TEXTS
+from bridge.admission.texts import TEXTS, askable
 from bridge.identity.agents import Agent
 from bridge.identity.issuer import emergency_of
-from bridge.identity.verifier import CredentialRejected, VerifiedCredential
+from bridge.identity.verifier import VerifiedCredential
 from bridge.policy import Decision, Request
 from bridge.policy.emergency import role
 from bridge.translation.log import LogUnavailable
-
-
-class TurnedAway(Exception):
-    """Why admission stops. ``code`` is for the log; ``text`` replaces the usual words towards a known agent."""
-
-    def __init__(self, reason: Reason, code: str = "", detail: str = "", text: str = "", hint: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.code = code or reason.value
-        self.detail = detail
-        self.text = text
-        self.hint = hint
-
-
-PROOFS = frozenset(
-    {Reason.CREDENTIAL_INVALID, Reason.CREDENTIAL_EXPIRED, Reason.CREDENTIAL_REVOKED, Reason.AGENT_INACTIVE}
-)
-TOO_OFTEN_WAITS = 1.0
-"""Seconds, once the burst of ``FloodGuard`` is used up. Nobody is locked out: others behind the address get through."""
+from bridge.translation.record import Event
 
 
 @dataclass(slots=True)
-class Attempt:
+class Attempt(Known):
     """What is known so far, for the record of a refusal."""
 
-    request: AdmissionRequest
-    credential: VerifiedCredential | None = None
-    agent: Agent | None = None
+    request: AdmissionRequest = field(default_factory=AdmissionRequest)
     decision: Decision | None = None
 
 
@@ -89,7 +65,7 @@ class SystemDoor:
         return self._system.loopback_plaintext and client.peer.loopback
 
     async def turn_away(self, reason: Reason, *, detail: str = "") -> Refused:
-        return await self._refuse(Attempt(AdmissionRequest()), TurnedAway(reason, detail=detail))
+        return await self._refuse(Attempt(), TurnedAway(reason, detail=detail))
 
     async def note_stranger(self, reason: Reason, detail: str) -> None:
         """Records the end of a connection of which nothing was recorded: nobody was admitted, nobody turned away."""
@@ -99,7 +75,7 @@ class SystemDoor:
     async def admit(
         self, credential: Credential, request: AdmissionRequest, *, within: Stream | None = None
     ) -> Session:
-        attempt = Attempt(request)
+        attempt = Attempt(request=request)
         try:
             agent, verified = await self._prove(credential, attempt)
             self._check_withheld()
@@ -116,7 +92,7 @@ class SystemDoor:
             raise await self._refuse(attempt, why, proving=True) from None
 
     async def verify(self, credential: Credential) -> AgentFacts:
-        attempt = Attempt(AdmissionRequest())
+        attempt = Attempt()
         try:
             agent, _ = await self._prove(credential, attempt)
         except TurnedAway as why:
@@ -127,70 +103,17 @@ class SystemDoor:
     async def _prove(self, credential: Credential, attempt: Attempt) -> tuple[Agent, VerifiedCredential]:
         if not self.plaintext_allowed(self._client):
             raise TurnedAway(Reason.PLAINTEXT)
-        verified = attempt.credential = await self._verify(credential)
-        agent = attempt.agent = self._resolve(verified)
-        self._check_state(agent)
-        verified = attempt.credential = self._drilled(agent, verified)
-        self._check_limits(agent, verified)
+        source = self._client.peer.host
+        agent, verified = await prove(self._core, credential, self._system.audiences, source, attempt)
+        self._check_limits(agent)
+        check_replay(self._core, agent, verified, source)
         return agent, verified
 
-    def _drilled(self, agent: Agent, credential: VerifiedCredential) -> VerifiedCredential:
-        now = self._core.now()
-        shortened = self._core.drills.shortened(agent.id, credential, now)
-        if shortened is not credential and now >= shortened.expires_at:
-            text = "the token is older than a credential drill lets it be"
-            raise TurnedAway(Reason.CREDENTIAL_EXPIRED, "drill", text, text)
-        return shortened
-
-    async def _verify(self, credential: Credential) -> VerifiedCredential:
-        core, now, started = self._core, self._core.now(), self._core.clock.seconds()
-        try:
-            if isinstance(credential, BearerToken):
-                if not credential.token:
-                    raise TurnedAway(Reason.CREDENTIAL_MISSING)
-                token = credential.token.reveal()
-                verified = await core.verifier.verify(token, audiences=self._system.audiences, now=now)
-                _check_possession(verified, credential.confirmed)
-            elif isinstance(credential, ClientCertificate):
-                verified = core.certificates(credential.chain, now)
-            elif isinstance(credential, SSHCertificate):
-                verified = core.ssh.certificate(credential.certificate, source=self._client.peer.host, now=now)
-            else:
-                verified = core.ssh.key(credential.key)
-        except CredentialRejected as rejected:
-            reason = Reason.CREDENTIAL_EXPIRED if rejected.expired else Reason.CREDENTIAL_INVALID
-            raise TurnedAway(reason, rejected.code, rejected.detail) from None
-        core.tally.took("verify", core.clock.seconds() - started)
-        if core.deny_list.denies(verified.iss, verified.token_id):
-            raise TurnedAway(Reason.CREDENTIAL_REVOKED)
-        return verified
-
-    def _resolve(self, credential: VerifiedCredential) -> Agent:
-        agent = self._core.directory.resolve(credential)
-        if agent is None:
-            raise TurnedAway(Reason.CREDENTIAL_INVALID, "agent-unknown", "no agent is bound to this identity")
-        return agent
-
-    def _check_state(self, agent: Agent) -> None:
-        state = agent.refusal(self._core.now())
-        if state:
-            text = f"the agent {agent.id} is {state}"
-            raise TurnedAway(Reason.AGENT_INACTIVE, f"agent-{state}", agent.state_reason, text)
-
-    def _check_limits(self, agent: Agent, credential: VerifiedCredential) -> None:
+    def _check_limits(self, agent: Agent) -> None:
         core = self._core
         if core.live.of_agent(agent.id) >= core.sessions_per_agent:
             text = f"the agent {agent.id} has {core.sessions_per_agent} sessions open, its limit"
             raise TurnedAway(Reason.QUOTA, "sessions-per-agent", text=text)
-        source = self._client.peer.host
-        if core.replay.refuses(credential.iss, credential.token_id, source, credential.expires_at, core.now()):
-            core.warn(
-                "token {token_id} of agent {agent} was used from {source} after another address",
-                token_id=credential.token_id,
-                agent=agent.id,
-                source=source,
-            )
-            raise TurnedAway(Reason.CREDENTIAL_INVALID, "replay", "the token was first used from elsewhere")
 
     def _asked(self, agent: Agent, credential: VerifiedCredential, request: AdmissionRequest) -> Request:
         return Request(
@@ -205,13 +128,16 @@ class SystemDoor:
         )
 
     def _decide(self, asked: Request) -> Decision:
-        decision = self._core.policy.admit(asked)
+        core = self._core
+        decision = core.policy.admit(asked)
         if decision.allowed:
             return decision
         text = ""
         if decision.ambiguous:
             text = "several accounts are granted: give the one you want as the user name"
-        raise TurnedAway(Reason.NOT_GRANTED, detail=decision.reason, text=text)
+        allows = core.asking.allows(asked.system, decision.account or asked.account or "")
+        may_ask = allows and not decision.ambiguous and not core.policy.forbids(decision)
+        raise TurnedAway(Reason.NOT_GRANTED, detail=decision.reason, text=text, askable=may_ask)
 
     def _check_emergency(self, credential: VerifiedCredential, decision: Decision) -> None:
         """A token of a break-glass opens nothing else, whatever else the agent may do."""
@@ -285,42 +211,26 @@ class SystemDoor:
         return session
 
     async def _refuse(self, attempt: Attempt, why: TurnedAway, *, proving: bool = False) -> Refused:
-        """``proving``: whoever fails too often to prove who it is, an address or an agent, waits for the answer."""
-        reference = new_id("ref_")
+        """``proving``: see ``record_refusal``."""
         text, hint = TEXTS[why.reason]
         refused = Refused(
-            why.reason, why.text or text, reference=reference, code=why.code, detail=why.detail, hint=why.hint or hint
-        )
+            why.reason, why.text or text, reference=new_id("ref_"), code=why.code, detail=why.detail,
+            hint=why.hint or hint,
+        )  # fmt: skip
         self._core.tally.refused[self._system.name, why.reason.value] += 1
         self.turned_away = True
-        address = self._client.peer.host
-        who = f"agent {attempt.agent.id}" if attempt.agent is not None else address
-        often = self._core.flood.suppresses(who, self._core.clock.seconds())
-        if often and proving and why.reason in PROOFS:
-            await deferLater(self._core.clock, TOO_OFTEN_WAITS, lambda: None)
-        if often and attempt.agent is None:
-            return _without_reference(refused)
-        event = refusal(
-            self._core, self._system, self._client, attempt.request, attempt.agent, attempt.credential,
-            attempt.decision, refused, unrecorded=self._core.flood.suppressed(address),
-        )  # fmt: skip
-        try:
-            await self._core.log.record(event)
-        except LogUnavailable:
-            return _without_reference(refused)
-        return refused
 
+        def event(unrecorded: int) -> Event:
+            return refusal(
+                self._core, self._system, self._client, attempt.request, attempt.agent, attempt.credential,
+                attempt.decision, refused, unrecorded=unrecorded,
+            )  # fmt: skip
 
-def _check_possession(credential: VerifiedCredential, confirmed: str) -> None:
-    if credential.confirmation and credential.confirmation != confirmed:
-        raise CredentialRejected("cnf", "bound to a key that was not proven on this connection")
+        source = self._client.peer.host
+        told = await record_refusal(self._core, refused, attempt.agent, source, event, proving=proving)
+        return askable(told) if why.askable else told
 
 
 def _in_full(system: SystemFacts) -> SystemFacts:
     """An emergency is recorded in full, whatever the configuration says."""
     return replace(system, statements=StatementLogging.FULL, record_all=True)
-
-
-def _without_reference(refused: Refused) -> Refused:
-    """The same refusal, when it was not recorded: no reference, because nobody would find it."""
-    return Refused(refused.reason, refused.text, code=refused.code, detail=refused.detail, hint=refused.hint)

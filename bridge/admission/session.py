@@ -32,11 +32,12 @@ from bridge.admission import records
 from bridge.admission.identifiers import new_id
 from bridge.admission.subjects import subject
 from bridge.admission.system import CUT_GRACE, Core, System, host_of
-from bridge.admission.texts import TEXTS
+from bridge.admission.texts import TEXTS, askable
 from bridge.identity.agents import Agent, Directory
 from bridge.identity.issuer import emergency_of
 from bridge.identity.verifier import VerifiedCredential
 from bridge.policy import Decision, Effect, Exceeded, Meter, Mode, Policy, Request
+from bridge.policy.access_request import rests_on_temporary
 from bridge.translation import facts
 from bridge.translation.log import LogUnavailable
 from bridge.translation.operations import OpenOperation
@@ -129,6 +130,7 @@ class Session:
         self._policy: Policy = core.policy
         self._directory: Directory = core.directory
         self._standing = core.policy.standing(asked, self.account)
+        self._temporary = not self.emergency and rests_on_temporary(decision)
         self._composed: dict[tuple[Any, ...], str] = {}
         self._known: dict[int, _Known] = {}
         self._open: set[OpenOperation] = set()
@@ -447,6 +449,9 @@ class Session:
         system = self.system
         if system.end_with_token and now >= self.credential.expires_at:
             self.cut(Reason.SESSION_EXPIRED)
+        elif self._temporary and not self._stands(now):
+            text, hint = "the access that was given for a time is over", "ask for it again, or for a grant"
+            self._cut(self.refused(Reason.SESSION_REVOKED, "access-over", text, text=text, hint=hint))
         elif system.max_session and now - self.opened_at >= system.max_session:
             self.cut(Reason.SESSION_EXPIRED, "the longest session of this system")
         elif system.idle and not self._open and now - self.last_used >= system.idle:
@@ -462,6 +467,12 @@ class Session:
         if isinstance(result, Failure) and not isinstance(result.value, CancelledError):
             self.log.failure("a look at session {session} failed", result, session=self.session)
             self.cut(Reason.INTERNAL)
+
+    def _stands(self, now: float) -> bool:
+        """Whether it would be let in again, of a session that grants alone let in that were given for a time."""
+        if self._core.policy is not self._policy or self._core.directory is not self._directory:
+            self._follow()
+        return self._policy.admit(replace(self._asked, account=self.account, at=now)).allowed
 
     def meter_anew(self) -> None:
         """After a reload or a change of the registry: other quotas may apply."""
@@ -543,7 +554,9 @@ class Session:
             self._log.denied(section, kind, records.decision_section(decision), Reason.ACTION_DENIED.value)
         except LogUnavailable as failure:
             return self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure))
-        return self.refused(Reason.ACTION_DENIED, detail=decision.reason)
+        refused = self.refused(Reason.ACTION_DENIED, detail=decision.reason)
+        may_ask = self._core.asking.allows(self.system.name, self.account) and not self._policy.forbids(decision)
+        return askable(refused) if may_ask else refused
 
     def _deny_more(self, section: str, kind: str, reached: Exceeded, now: float) -> Refused:
         decision = facts.decision_section(effect="deny", policy=self._policy.digest, reason=reached.detail)

@@ -21,6 +21,7 @@ from bridge.identity.deny_list import DenyList
 from bridge.identity.ssh import SSHIdentities
 from bridge.identity.verifier import VerifiedCredential, Verifier
 from bridge.policy import Ledger, Policy
+from bridge.policy.access_request import Asking
 from bridge.translation.log import TranslationLog
 from bridge.translation.recordings import Recordings
 
@@ -124,6 +125,7 @@ class Core:
     recordings: Recordings | None = None
     sessions_per_agent: int = 100
     withheld: Callable[[], str] = lambda: ""
+    asking: Asking = field(default_factory=Asking)
     ledger: Ledger = field(default_factory=Ledger)
     drills: Drills = field(default_factory=Drills)
     turns: Turns = field(default_factory=Turns)

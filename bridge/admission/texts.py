@@ -56,6 +56,14 @@ TEXTS: dict[Reason, tuple[str, str]] = {
 }
 
 
+def askable(refused: Refused) -> Refused:
+    """The same, where the agent may ask for what it did not get; a refusal that was not recorded cannot be named."""
+    if refused.reference:
+        refused.askable = True
+        refused.hint = f"ask for it for a time: idbridge request ask --reference {refused.reference}"
+    return refused
+
+
 def cause(failure: Exception) -> str:
     """What ops are told, who may know more than an agent: of a refusal its detail, if it has one."""
     return failure.detail or failure.text if isinstance(failure, Refused) else str(failure)

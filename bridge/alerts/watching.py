@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from bridge.policy import Hours
 from bridge.translation.describe import describe
 from bridge.translation.emergency_words import step
 from bridge.translation.vocabulary import (
+    ACCESS_REQUEST,
     ALARM,
     CONFIG_CHANGE,
     DENIED,
@@ -35,7 +36,7 @@ FEWEST_DAYS = 3
 
 STRICTNESS = {"observe": 0, "warn": 1, "enforce": 2}
 _BYPASS = "bypass"
-BREAK_GLASS, DEMOTION = "break-glass", "demotion"
+BREAK_GLASS, DEMOTION, ASKED = "break-glass", "demotion", "asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,7 @@ class Rules:
     alarms: bool = True
     demoted: bool = True
     log_trouble: bool = True
+    asked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Alert:
         """Alerts with the same key are about the same trouble."""
         if self.rule in (BREAK_GLASS, DEMOTION):
             return ":".join((self.rule, self.session, self.title))
+        if self.rule == ASKED:
+            return ":".join((self.rule, self.session))
         return ":".join((self.rule, self.agent or self.account or self.system or "-", self.system))
 
 
@@ -109,6 +113,7 @@ class Watch:
             CONFIG_CHANGE: self._configured,
             LOG_RECOVERED: self._recovered,
             BREAK_GLASS_CHANGE: self._emergency,
+            ACCESS_REQUEST: self._asked,
         }
 
     def see(self, body: Fields) -> list[Alert]:
@@ -198,6 +203,13 @@ class Watch:
                 account=after.get("account", ""),
                 session=change.get("subject", ""),
             )
+
+    def _asked(self, body: Fields, at: float) -> Iterator[Alert]:
+        after = body.get("change", {}).get("after", {})
+        if self.rules.asked and after.get("state") == "pending":
+            alert = _alert(ASKED, "info", "an agent asks for access", body, at)
+            text = f"{alert.text}; idbridge request approve {after['id']}"
+            yield replace(alert, text=text, session=after["id"])
 
     def _recovered(self, body: Fields, at: float) -> Iterator[Alert]:
         if self.rules.log_trouble:

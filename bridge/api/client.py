@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bridge.api.failure import CommandFailed
 
@@ -54,11 +56,43 @@ def call_socket(path: Path, name: str, parameters: Mapping[str, Any]) -> Any:
     return _decoded(answer.status, body)
 
 
+def call_https(url: str, token: str, ca: Path | None, name: str, parameters: Mapping[str, Any]) -> Any:
+    """The answer of a bridge's ``requests.listen`` to whoever ``token`` proves; ``ca`` None: the system's authorities.
+
+    Raises CommandFailed.
+    """
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    try:
+        connection = _connection(url, ca)
+        try:
+            connection.request("POST", f"/v1/{name}", json.dumps(dict(parameters)), headers)
+            answer = connection.getresponse()
+            body = answer.read(MAX_ANSWER)
+        finally:
+            connection.close()
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise CommandFailed(f"{url}: the bridge did not answer: {error}", status=503) from None
+    return _decoded(answer.status, body)
+
+
+def _connection(url: str, ca: Path | None) -> http.client.HTTPConnection:
+    """Plain http to this machine alone. Raises OSError, ValueError, CommandFailed."""
+    parts = urlsplit(url)
+    host, port = parts.hostname, parts.port
+    if host and parts.scheme == "https" and parts.path in ("", "/"):
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+        return http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=context)
+    if host in ("127.0.0.1", "::1", "localhost") and parts.scheme == "http" and parts.path in ("", "/"):
+        return http.client.HTTPConnection(host, port, timeout=TIMEOUT)
+    raise CommandFailed("a bridge's URL is https://HOST:PORT, without a path", field="url")
+
+
 def _decoded(status: int, body: bytes) -> Any:
     try:
         value = json.loads(body)
     except ValueError:
         raise CommandFailed("the bridge's answer cannot be read; is it another version?", status=503) from None
     if status != 200:
-        raise CommandFailed(value.get("error", "failed"), status=status, field=value.get("field", ""))
+        words = (value.get("error", "failed"), value.get("hint", ""), value.get("reference", ""))
+        raise CommandFailed("; ".join(filter(None, words)), status=status, field=value.get("field", ""))
     return value

@@ -47,23 +47,29 @@ class Commands(Resource):
 
     async def _answer(self, request: Request, gone: list[object]) -> None:
         """``gone`` has something in it once nobody waits for the answer any more; what was begun is finished."""
-        try:
-            name, parameters = _read(request)
-            value = await self._run(call, self._services, _actor(request), name, parameters)
-            status = 200
-        except CommandFailed as failed:
-            status, value = failed.status, {"error": str(failed), "field": failed.field}
-        except (StorageError, PoolFull, PoolStopped) as failure:
-            status, value = 503, {"error": str(failure)}
-        except CancelledError:
-            raise
-        except BridgeError as failure:
-            status, value = 409, {"error": str(failure)}
-        except Exception:  # a command's defect must be answered and seen, and must not hang the client
-            self.log.failure("an admin command failed")
-            status, value = 500, {"error": "the bridge failed; its own log has the cause"}
+        name = (request.path or b"").decode("ascii", "replace").removeprefix("/v1/")
+        status, value = await answer(self._run, self._services, _actor(request), name, lambda: _read(request))
         if not gone:
             _send(request, status, value)
+
+
+async def answer(
+    run: RunInThread, services: Services, actor: Actor, name: str, read: Callable[[], dict[str, Any]]
+) -> tuple[int, Any]:
+    """The HTTP status and the value of the answer, whatever happens. ``read`` gives the parameters."""
+    try:
+        return 200, await run(call, services, actor, name, read())
+    except CommandFailed as failed:
+        return failed.status, {"error": str(failed), "field": failed.field}
+    except (StorageError, PoolFull, PoolStopped) as failure:
+        return 503, {"error": str(failure)}
+    except CancelledError:
+        raise
+    except BridgeError as failure:
+        return 409, {"error": str(failure)}
+    except Exception:  # a command's defect must be answered and seen, and must not hang the client
+        Commands.log.failure("a command failed")
+        return 500, {"error": "the bridge failed; its own log has the cause"}
 
 
 def _send(request: Any, status: int, value: Any) -> None:
@@ -73,20 +79,25 @@ def _send(request: Any, status: int, value: Any) -> None:
     request.finish()
 
 
-def _read(request: Request) -> tuple[str, dict[str, Any]]:
+def _read(request: Request) -> dict[str, Any]:
     path = (request.path or b"").decode("ascii", "replace")
     if request.method != b"POST" or not path.startswith("/v1/"):
         raise CommandFailed("expected POST /v1/COMMAND", status=404)
     body = request.content.read(MAX_BODY + 1) if request.content else b""
     if len(body) > MAX_BODY:
         raise CommandFailed(f"parameters of more than {MAX_BODY} bytes")
+    return parameters_of(body)
+
+
+def parameters_of(body: bytes) -> dict[str, Any]:
+    """Raises CommandFailed."""
     try:
         parameters = json.loads(body or b"{}")
     except (ValueError, RecursionError):
         raise CommandFailed("the parameters are not JSON") from None
     if not isinstance(parameters, dict):
         raise CommandFailed("the parameters are not a JSON object")
-    return path.removeprefix("/v1/"), parameters
+    return parameters
 
 
 def _actor(request: Any) -> Actor:

@@ -7,10 +7,12 @@ import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from bridge.accounts.vaults import Store
 from bridge.adapter import Target
+from bridge.admission.access_requests import AccessRequests
 from bridge.admission.emergencies import Emergencies
 from bridge.admission.usage import UsageStore
 from bridge.alerts import Outbox
@@ -19,6 +21,7 @@ from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Registry
 from bridge.policy import Policy
+from bridge.policy.access_request import Asking
 from bridge.policy.emergency import Rules
 from bridge.translation import facts
 from bridge.translation.conditions import Selection
@@ -27,6 +30,7 @@ from bridge.translation.log import LogUnavailable
 from bridge.translation.reading import LogReader, read_event
 from bridge.translation.record import Event, IndexKeys
 from bridge.translation.vocabulary import (
+    ACCESS_GRANT,
     BREAK_GLASS,
     COMPLETE,
     DENY_CHANGE,
@@ -38,24 +42,36 @@ from bridge.translation.vocabulary import (
 )
 
 _IDENTIFIERS = Identifiers()
-_ABOUT_AGENTS = frozenset({REGISTRY_CHANGE, DENY_CHANGE, BREAK_GLASS})
+_ABOUT_AGENTS = frozenset({REGISTRY_CHANGE, DENY_CHANGE, BREAK_GLASS, ACCESS_GRANT})
 """Changes of who may come and go: live sessions are looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who gives a command: the user at the other end of the socket, or of the terminal."""
+    """Who gives a command: the user at the other end of the socket, or of the terminal; or whoever a token proves.
+
+    The latter has ``kind`` "agent", its address as ``source``, and as ``ISSUER SUBJECT`` the ``subject`` of its token
+    and the one on whose ``behalf`` it acts.
+    """
 
     id: str
     via: str = "cli"
     kind: str = "person"
+    source: str = ""
+    subject: str = ""
+    behalf: str = ""
 
     @classmethod
     def at_terminal(cls) -> Actor:
         return cls(getpass.getuser())
 
+    @property
+    def name(self) -> str:
+        """As the configuration names approvers."""
+        return self.id if self.kind == "agent" else f"user:{self.id}"
+
     def section(self) -> str:
-        return facts.actor_section(kind=self.kind, id=self.id, via=self.via)
+        return facts.actor_section(kind=self.kind, id=self.id, via=self.via, source=self.source)
 
 
 class Live(Protocol):
@@ -107,12 +123,14 @@ class Services:
     store: Store
     usage: UsageStore
     outbox: Outbox
+    access_requests: AccessRequests
     emergencies: Emergencies
     policy: Policy
     record: Callable[[Event], int]
     now: Callable[[], float]
     live: Live | None = None
     quotas: Callable[[], list[dict[str, Any]]] = list
+    asking: Asking = field(default_factory=Asking)
     spelled: Callable[[str, Mapping[str, str]], Target] = lambda system, target: target
     break_glass: Rules = field(default_factory=Rules)
 
@@ -132,9 +150,19 @@ class Services:
         return secrets.token_urlsafe(12)
 
     @contextmanager
-    def changing(self, actor: Actor, type: str, subject: str, *, widens: bool, index: IndexKeys) -> Iterator[Change]:
-        """Around a change: ``change.made(before, after)`` inside it writes what became different."""
-        shared = {"actor": actor.section()}
+    def changing(
+        self,
+        actor: Actor,
+        type: str,
+        subject: str,
+        *,
+        widens: bool,
+        index: IndexKeys,
+        about: Mapping[str, str] = MappingProxyType({}),
+    ) -> Iterator[Change]:
+        """Around a change: ``change.made(before, after)`` inside it writes what became different; ``about`` are further
+        sections of its events."""
+        shared = {"actor": actor.section(), **about}
         request = ""
         if widens:
             request = _IDENTIFIERS.next()[0]

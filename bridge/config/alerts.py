@@ -72,6 +72,7 @@ class AlertRules(Section):
     alarms: Flag = True
     demoted: Flag = True
     log_trouble: Flag = True
+    asked: Flag = True
 
 
 class Alerts(Section):

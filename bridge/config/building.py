@@ -21,6 +21,7 @@ from bridge.config.grants import Grant
 from bridge.config.identities import Agent, Issuer, Owner, Role
 from bridge.config.problem import Problem
 from bridge.config.quotas import Quota
+from bridge.config.requests import Requests
 from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits, Log, Section
 from bridge.config.sinks import Sink
 from bridge.config.systems import System
@@ -41,6 +42,7 @@ SINGLE: Mapping[str, type[Section]] = MappingProxyType(
         "log": Log,
         "alerts": Alerts,
         "breakglass": BreakGlass,
+        "requests": Requests,
     }
 )
 NAMED: Mapping[str, type[Section]] = MappingProxyType(
@@ -84,6 +86,7 @@ class Build:
         self.limits = self._single("limits", Limits) or Limits()
         self.credentials = self._single("credentials", Credentials) or Credentials()
         self.alerts = self._single("alerts", Alerts) or Alerts()
+        self.requests = self._single("requests", Requests) or Requests()
         self.log = self._single("log", Log) or Log()
         self.breakglass = self._single("breakglass", BreakGlass) or BreakGlass()
         self.issuers = self._issuers()

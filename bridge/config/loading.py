@@ -25,6 +25,7 @@ from bridge.config import (
     log_checks,
     quota_checks,
     reading,
+    request_checks,
     sink_checks,
     system_checks,
     vault_checks,
@@ -37,6 +38,7 @@ from bridge.config.grants import Grant
 from bridge.config.identities import Agent, Issuer, Owner, Role
 from bridge.config.problem import ConfigErrors, Problem
 from bridge.config.quotas import Quota
+from bridge.config.requests import Requests
 from bridge.config.sections import TLS, Admin, Bridge, Credentials, Limits, Log
 from bridge.config.sinks import Sink
 from bridge.config.systems import System
@@ -66,6 +68,7 @@ class Config:
     grants: tuple[Grant, ...]
     quotas: Mapping[str, Quota]
     alerts: Alerts
+    requests: Requests
     sinks: Mapping[str, Sink]
     path: Path
     digest: str = ""
@@ -103,6 +106,7 @@ def load(path: str | PathLike[str], adapters: Adapters, *, now: float | None = N
     breakglass.check(found, build.breakglass)
     quota_checks.check(found)
     alert_checks.check(found)
+    request_checks.check(found)
     sink_checks.check(found, build)
     log_checks.check(found)
     everything = sorted({*problems, *build.problems, *found.problems}, key=lambda one: (one.line, one.column, one.key))
@@ -119,7 +123,7 @@ def _config(build: Build, bridge: Bridge, path: Path, warnings: tuple[Problem, .
             bridge, build.admin, build.tls, build.limits, build.credentials, build.log, build.breakglass, build.issuers,
             build.owners,
             build.agents, build.roles, build.vaults, build.systems, build.grants, build.quotas, build.alerts,
-            build.sinks, path, digest, warnings,
+            build.requests, build.sinks, path, digest, warnings,
         )  # fmt: skip
 
     canonical = json.dumps(config("").redacted(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

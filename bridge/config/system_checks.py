@@ -39,9 +39,9 @@ def check(found: Findings, build: Build) -> None:
 def _addresses(found: Findings) -> Iterator[tuple[str, Place, Address]]:
     for name, system in found.root.under("systems"):
         yield from _parsed(f"system {name}", system, "listen")
-    admin = found.root.get("admin")
-    if admin is not None:
-        yield from _parsed("admin.metrics", admin, "metrics")
+    for section, key in (("admin", "metrics"), ("requests", "listen")):
+        if (place := found.root.get(section)) is not None:
+            yield from _parsed(f"{section}.{key}", place, key)
 
 
 def _parsed(who: str, place: Place, key: str) -> Iterator[tuple[str, Place, Address]]:

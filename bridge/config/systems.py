@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 from bridge.adapter import StatementLogging
 from bridge.config.quotas import Price
+from bridge.config.requests import Approver, SystemRequests
 from bridge.config.sections import Mode, Section, TLSVersion, inherited
 from bridge.config.values import (
     Duration,
@@ -63,6 +64,7 @@ class Account(Section):
 
     ``secret`` is a password or a private key; ``passphrase`` belongs to an encrypted private key. After
     ``sunset`` nobody but the bridge should use the account. ``rotate``: how often it gets a new password.
+    ``approvers``: who may give it to agents that ask, where ``requests`` of the system lets them.
     """
 
     secret: SecretText
@@ -72,12 +74,13 @@ class Account(Section):
     labels: Many[Name] = ()
     sunset: Moment | None = None
     rotate: Annotated[Duration, bounded("1h", "365d")] | None = None
+    approvers: Many[Approver] = ()
 
 
 class System(Section):
     """``mode`` defaults to the bridge's; from ``mode_until`` on it is enforce.
 
-    ``reconcile``: how often to look for sessions past the bridge.
+    ``reconcile``: how often to look for sessions past the bridge. ``requests``: whether agents may ask for more.
 
     ``options`` is an instance of the adapter's own ``Options`` model.
     """
@@ -97,5 +100,6 @@ class System(Section):
     idle: Annotated[Duration, bounded("1s", "30d")] | None = None
     reconcile: Annotated[Duration, bounded("10s", "30d")] | None = None
     price: Price = Price()
+    requests: SystemRequests | None = None
     accounts: Frozen[Account]
     options: Any = None

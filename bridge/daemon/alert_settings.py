@@ -36,6 +36,7 @@ def _rules(rules: AlertRules) -> Rules:
         alarms=rules.alarms,
         demoted=rules.demoted,
         log_trouble=rules.log_trouble,
+        asked=rules.asked,
     )
 
 

@@ -20,6 +20,7 @@ from bridge.admission.replay import ReplayGuard
 from bridge.admission.system import Core, System
 from bridge.admission.texts import cause
 from bridge.alerts import Channels, Outbox
+from bridge.api.asking import AskingDoor
 from bridge.config import Config, difference, load
 from bridge.daemon import conversion
 from bridge.daemon.alert_settings import settings as alert_settings
@@ -27,6 +28,7 @@ from bridge.daemon.alerting import Alerting
 from bridge.daemon.attesting import Attesting
 from bridge.daemon.delivering import Copies
 from bridge.daemon.emergencies import BreakGlass
+from bridge.daemon.giving import Giving
 from bridge.daemon.heartbeat import Heartbeat
 from bridge.daemon.issuers import Issuers
 from bridge.daemon.keeping import Keeping
@@ -50,7 +52,7 @@ from bridge.net.connection import Connection
 from bridge.net.dialer import Dialer
 from bridge.net.listener import Accepted, Listener
 from bridge.net.tls import ServerTLS
-from bridge.policy import Ledger, Policy
+from bridge.policy import Grant, Ledger, Policy
 from bridge.rounds import Rounds
 from bridge.storage import StorageError, ThreadPool
 from bridge.translation import facts
@@ -76,6 +78,12 @@ PRUNE_INTERVAL = 600.0
 
 LAST_WORDS = 5.0
 """Seconds at a shutdown for goodbyes and their grace, when the sessions have been cut."""
+
+ASKING = ""
+"""In place of a system's name: the listener at which agents ask for access."""
+
+ASKING_WAITS = 64
+"""Requests of agents that may wait for their thread: more are told to come back."""
 
 VAULT_THREADS = 4
 ADAPTER_THREADS = 4
@@ -131,6 +139,12 @@ class Bridge:
         self._settling = Rounds(self._settle, SETTLE_INTERVAL, reactor, self._settle_failed)
         self._stopping = False
         self._looking = False
+        self._giving = Giving(
+            storage.access_requests, self._adapter_pool, storage.now, self.translation.keep, self._owner_of
+        )
+        self.asking_pool = ThreadPool("requests", 1, reactor, queue_limit=ASKING_WAITS)
+        self.asking_door: AskingDoor | None = None  # once there is something to ask
+        self.server_tls: ServerTLS | None = None
         self.core = self._core(config)
         self._mode_end = conversion.next_end(config, storage.now())
         self._alert_pool = ThreadPool("alerts", 1, reactor)
@@ -162,7 +176,7 @@ class Bridge:
             ssh=self.issuers.ssh(config, lambda: self.core.directory),
             directory=directory,
             deny_list=self.storage.deny_list,
-            policy=conversion.policy(config, self._adapter_types, self.storage.now()),
+            policy=self._policy(config),
             vaults=self._vaults,
             breaker=CircuitBreaker(),
             replay=ReplayGuard(config.credentials.replay),
@@ -173,6 +187,7 @@ class Bridge:
             version=__version__,
             recordings=self._recordings,
             sessions_per_agent=config.limits.sessions_per_agent,
+            asking=conversion.asking(config, self._adapter_types),
             ledger=Ledger(conversion.quotas(config), conversion.prices(config)),
         )
 
@@ -201,7 +216,7 @@ class Bridge:
         await self.alerting.start(await self._adapter_pool.run(alert_settings, self.config))
         self.issuers.start()
         await self.copies.take(self.config)
-        tls = conversion.server_tls(self.config)
+        tls = self.server_tls = conversion.server_tls(self.config)
         self.systems = {name: self._system(self.config, name, tls) for name in self.config.systems}
         for name in self.systems:
             self._start_adapter(name)
@@ -246,6 +261,7 @@ class Bridge:
             self._overview_pool,
             self.pool,
             self._vault_pool,
+            self.asking_pool,
             self._adapter_pool,
             self._alert_pool,
         ):
@@ -338,6 +354,8 @@ class Bridge:
 
     def _server(self, name: str) -> Callable[[Connection, Accepted], Any]:
         async def serve(client: Connection, accepted: Accepted) -> None:
+            if name == ASKING and self.asking_door is not None:
+                await self.asking_door.serve(client, accepted.authenticated)
             system = self.systems.get(name)
             if system is None:
                 return  # opened for a configuration that is not taken yet, or closed with one that was
@@ -348,6 +366,10 @@ class Bridge:
     def listening(self, system: str) -> list[str]:
         """Where it really listens, as host:port."""
         return [str(listener.address) for (name, _), listener in self.listeners.items() if name == system]
+
+    def audiences(self) -> frozenset[str]:
+        """Of tokens with which agents ask for access: those of all systems."""
+        return frozenset().union(*(system.audiences for system in self.systems.values()))
 
     def adapter(self, system: str) -> Adapter:
         return self._adapters[system]
@@ -425,6 +447,7 @@ class Bridge:
         alerts = await self._adapter_pool.run(alert_settings, new)
         tls = conversion.server_tls(new)
         systems = {name: self._system(new, name, tls) for name in new.systems}
+        temporary = self._temporary()
         policy = self._policy(new)
         verifier, sources = self.issuers.prepare(new, self.storage.issuer, lambda: self.core.directory)
         certificates = self.issuers.certificates(new)
@@ -438,6 +461,8 @@ class Bridge:
             _close(opened)
             raise
         # Nothing below waits or fails before all of it is taken.
+        if self._temporary() != temporary:  # given or revoked meanwhile
+            policy = self._policy(new)
         old, self.config = self.config, new
         self.translation.keep(record_load(new, old, request))
         if policy.digest != self.core.policy.digest:
@@ -448,6 +473,7 @@ class Bridge:
             self._start_adapter(name)
         core = self.core
         core.policy, core.verifier, core.certificates, core.ssh = policy, verifier, certificates, ssh
+        core.asking, self.server_tls = conversion.asking(new, self._adapter_types), tls
         self.policy_taken(policy)
         self._mode_end = conversion.next_end(new, self.core.now())
         self.alerting.take(alerts)
@@ -496,16 +522,21 @@ class Bridge:
         await self._adapter_pool.run(self.storage.deny_list.in_thread_load)
         if await self._break_glass.take():
             self._take_emergencies()
-        ended = self._end_refused()
+        ended = self._take_given() if await self._giving.take() else 0
+        ended += self._end_refused()
         for session in self.core.live:  # its agent may have another owner, or the configuration other quotas
             session.meter_anew()
         return ended
 
+    def _temporary(self) -> list[Grant]:
+        """What several people opened in an emergency, or somebody gave to an agent that asked."""
+        return [one.grant() for one in self._break_glass.open] + self._giving.grants
+
     def _policy(self, config: Config) -> Policy:
-        return conversion.policy(config, self._adapter_types, self.storage.now(), self._break_glass.open)
+        return conversion.policy(config, self._adapter_types, self.storage.now(), self._temporary())
 
     def _take_policy(self) -> None:
-        """Time or a break-glass changed it; also for the sessions that live."""
+        """Time, a break-glass or an approval changed it; also for the sessions that live."""
         policy = self.core.policy = self._policy(self.config)
         self.translation.keep(record_policy(self.config, policy))
         self.policy_taken(policy)
@@ -517,6 +548,14 @@ class Bridge:
         self.core.live.cut(
             lambda session: session.emergency not in {"", *opened}, Reason.SESSION_EXPIRED, "the break-glass is over"
         )
+
+    def _take_given(self) -> int:
+        """Something else is given than before; returns how many live sessions that ended."""
+        self._take_policy()
+        live = [session for session in self.core.live if not session.is_over()]
+        for session in live:
+            session.review(self.core.now())
+        return sum(1 for session in live if session.is_over())
 
     async def _settle(self) -> None:
         """What fails here is told and tried again at the next time."""
@@ -578,6 +617,8 @@ class Bridge:
 
     async def _look_at_registry(self) -> None:
         """Another process may have changed it, when the command line found no socket."""
+        if await self._giving.settle():
+            self._take_given()
         version = await self._adapter_pool.run(self.storage.registry.in_thread_version)
         if version != self.core.directory.version:
             await self.take_registry()
@@ -601,7 +642,8 @@ class Bridge:
 
 
 def _addresses(config: Config) -> set[tuple[str, Address]]:
-    return {(name, address) for name, system in config.systems.items() for address in system.listen}
+    listening = {(name, address) for name, system in config.systems.items() for address in system.listen}
+    return listening | ({(ASKING, config.requests.listen)} if config.requests.listen else set())
 
 
 def _close(opened: Mapping[tuple[str, Address], Listener]) -> None:

@@ -21,7 +21,8 @@ from bridge.net.tls import ServerTLS, UpstreamTLS
 from bridge.policy import Delegated, Effect, Hours, Measure, Mode, Per, Policy, Price, Running, SystemPolicy
 from bridge.policy import Grant as PolicyGrant
 from bridge.policy import Quota as PolicyQuota
-from bridge.policy.emergency import Emergency, Rules
+from bridge.policy.access_request import Asking, Terms
+from bridge.policy.emergency import Rules
 from bridge.policy.quotas import MICRO
 from bridge.translation.recording_retention import Retention
 
@@ -30,11 +31,11 @@ def policy(
     config: Config,
     adapters: Mapping[str, type[Adapter]],
     now: float | None = None,
-    emergencies: Iterable[Emergency] = (),
+    temporary: Iterable[PolicyGrant] = (),
 ) -> Policy:
     """As it is at ``now`` (Unix seconds; the present when not given): modes end, see ``next_end``.
 
-    ``emergencies``: those that are open; one whose account the configuration no longer has opens nothing.
+    ``temporary``: grants that somebody gave for a time. One on a system that is no longer there gives nothing.
     """
     at = time.time() if now is None else now
     systems = [
@@ -49,8 +50,8 @@ def policy(
         )
         for name, system in config.systems.items()
     ]
-    grants = [_grant(one, adapters, at) for one in config.grants] + [one.grant() for one in emergencies]
-    return Policy(grants, systems, version=config.digest)
+    grants = [_grant(one, adapters, at) for one in config.grants]
+    return Policy([*grants, *temporary], systems, version=config.digest)
 
 
 def break_glass(config: Config) -> Rules:
@@ -160,6 +161,25 @@ def spelled(
     if not isinstance(adapter, Naming):
         return dict(target)
     return {fact: adapter.names(fact, value) if value else "" for fact, value in target.items()}
+
+
+def asking(config: Config, adapters: Mapping[str, type[Adapter]]) -> Asking:
+    requests = config.requests
+    terms = {name: _terms(config, system, adapters) for name, system in config.systems.items() if system.requests}
+    return Asking(terms, int(requests.waiting), requests.pending)
+
+
+def _terms(config: Config, system: System, adapters: Mapping[str, type[Adapter]]) -> Terms:
+    own, adapter = system.requests, adapters[system.protocol]
+    assert own is not None
+    accounts = {name: one for name, one in system.accounts.items() if own.accounts is None or name in own.accounts}
+    general = own.approvers or config.requests.approvers
+    return Terms(
+        approvers={name: frozenset(one.approvers or general) for name, one in accounts.items()},
+        actions=frozenset(own.actions),
+        facts=adapter.targets | adapter.operation_targets,
+        longest=int(own.longest or config.requests.longest),
+    )
 
 
 def issuers(config: Config, builtin: BuiltinIssuer) -> list[IssuerSettings]:

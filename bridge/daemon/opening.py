@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from bridge import __version__
 from bridge.accounts.vaults import Store
 from bridge.adapter import BridgeError
+from bridge.admission.access_requests import AccessRequests
 from bridge.admission.emergencies import Emergencies
 from bridge.admission.usage import UsageStore
 from bridge.alerts import Outbox
@@ -64,6 +65,7 @@ class Storage:
     store: Store
     usage: UsageStore
     emergencies: Emergencies
+    access_requests: AccessRequests
     issuer: BuiltinIssuer
     checkpoints: Checkpoints
     registry_engine: Engine
@@ -129,6 +131,7 @@ def open_storage(config: Config) -> Storage:
         store=Store(registry_engine, state / "store.key", time.time),
         usage=UsageStore(registry_engine),
         emergencies=Emergencies(registry_engine),
+        access_requests=AccessRequests(registry_engine),
         issuer=BuiltinIssuer.load_or_create(state / "issuer.key", config.bridge.name),
         checkpoints=Checkpoints(load_signer(state, log_engine, config.log_origin)),
         registry_engine=registry_engine,
@@ -153,9 +156,11 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
     """Runs an admin command in this process, when no daemon is running. Raises BridgeError."""
     storage = open_storage(config)
     try:
-        salted = config.log.personal == "salted"
-        served = services(config.bridge.name, storage, conversion.policy(config, find_adapters()), salted=salted)
+        _, given = storage.access_requests.in_thread_given(storage.now())
+        policy = conversion.policy(config, find_adapters(), temporary=[one.grant() for one in given])
+        served = services(config.bridge.name, storage, policy, salted=config.log.personal == "salted")
         served.break_glass = conversion.break_glass(config)
+        served.asking = conversion.asking(config, find_adapters())
         served.quotas = partial(_stored_quotas, config, storage)
         served.spelled = partial(conversion.spelled, config, find_adapters())
         for event in declared_changes(config, storage.sync_declared(config)):
@@ -186,6 +191,7 @@ def services(name: str, storage: Storage, policy: Policy, *, salted: bool = Fals
         usage=storage.usage,
         outbox=Outbox(storage.registry_engine, 0.0),
         emergencies=storage.emergencies,
+        access_requests=storage.access_requests,
         policy=policy,
         record=record,
         now=time.time,

@@ -17,6 +17,7 @@ from twisted.web.server import Site
 
 from bridge import __version__
 from bridge.adapter import BridgeError
+from bridge.api.asking import AskingDoor
 from bridge.api.server import admin_site
 from bridge.config import Config
 from bridge.daemon import conversion, observing
@@ -106,7 +107,8 @@ class Process:
         served = services(self._config.bridge.name, bridge.storage, bridge.core.policy)
 
         def taken(policy: Policy) -> None:
-            served.policy, served.break_glass = policy, conversion.break_glass(bridge.config)
+            served.policy, served.asking = policy, bridge.core.asking
+            served.break_glass = conversion.break_glass(bridge.config)
 
         bridge.policy_taken = taken
         taken(bridge.core.policy)
@@ -114,6 +116,9 @@ class Process:
         served.live = LiveBridge(bridge)
         served.quotas = served.live.quotas
         served.spelled = lambda system, target: conversion.spelled(bridge.config, find_adapters(), system, target)
+        bridge.asking_door = AskingDoor(
+            bridge.core, served, bridge.asking_pool.run, lambda: bridge.server_tls, bridge.audiences
+        )
         path = self._config.admin_socket
         _remove_stale(path)
         self._admin = self._reactor.listenUNIX(str(path), admin_site(served, bridge.pool.run), mode=0o600)

@@ -56,12 +56,12 @@ class Registry:
 
     def in_thread_version(self) -> int:
         with reading(self._engine) as connection:
-            return _version(connection)
+            return version_of(connection)
 
     def in_thread_directory(self) -> Directory:
         """All agents at one moment."""
         with reading(self._engine) as connection:
-            return Directory(_agents(connection), _version(connection))
+            return Directory(_agents(connection), version_of(connection))
 
     def in_thread_owners(self) -> list[Owner]:
         with reading(self._engine) as connection:
@@ -322,7 +322,8 @@ def bump(connection: Connection) -> None:
     )
 
 
-def _version(connection: Connection) -> int:
+def version_of(connection: Connection) -> int:
+    """How many changes there were."""
     value = connection.exec_driver_sql("SELECT value FROM change_counter WHERE name = 'registry'").scalar()
     return int(value or 0)
 

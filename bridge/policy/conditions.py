@@ -8,7 +8,7 @@ from typing import Protocol
 
 from bridge.adapter import Action
 from bridge.policy.decision import Request, Subject
-from bridge.policy.grants import ANYONE, Delegated, Effect, Grant, Mode
+from bridge.policy.grants import ANYONE, Delegated, Effect, Grant, Mode, is_temporary
 
 BITS = {Action.READ: 1, Action.WRITE: 2, Action.ADMIN: 4}
 EVERY_ACTION = 7
@@ -24,6 +24,7 @@ class Rule:
 
     __slots__ = (
         "account", "default", "denies", "expires", "grant", "mask", "networks", "order", "patterns", "strictness",
+        "temporary",
     )  # fmt: skip
 
     def __init__(self, order: int, grant: Grant) -> None:
@@ -37,6 +38,7 @@ class Rule:
         self.networks = networks(grant.sources)
         self.patterns = {name: _patterns(values) for name, values in grant.targets.items()}
         self.strictness = None if grant.mode is None else STRICTNESS[grant.mode]
+        self.temporary = is_temporary(grant.id)
 
 
 def networks(sources: tuple[str, ...]) -> Networks:

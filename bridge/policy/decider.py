@@ -33,12 +33,17 @@ class Decider:
         if len(self.systems) != len(listed) or len({grant.id for grant in self.grants}) != len(self.grants):
             raise ValueError("the id of a grant and the name of a system must be unique")
         self.version = version
+        self._denying = frozenset(grant.id for grant in self.grants if grant.effect is Effect.DENY)
         self.digest = digest(self.grants, listed)
         rules = [Rule(order, grant) for order, grant in enumerate(self.grants)]
         self._indexes = {system.name: SystemIndex(system, rules) for system in listed}
 
     def index(self, system: str) -> SystemIndex | None:
         return self._indexes.get(system)
+
+    def forbids(self, decision: Decision) -> bool:
+        """Whether a deny grant decided, so that no further grant would help."""
+        return not self._denying.isdisjoint(decision.rules)
 
     def admit(self, request: Request) -> Decision:
         """Whether the session may be opened, and as which account. An account that does not exist is never admitted."""

@@ -15,10 +15,10 @@ from hashlib import sha256
 from typing import Any
 
 from bridge.adapter import Action
-from bridge.policy.grants import Grant, Mode
+from bridge.policy.grants import TEMPORARY, Grant, Mode
 from bridge.policy.signing import is_signed, statement
 
-PREFIX = "breakglass:"
+PREFIX = f"breakglass{TEMPORARY}"
 """Of the id of the grant, and of the role that a session of the emergency has; no configured name has a colon."""
 
 PATIENCE = 4 * 3600

@@ -29,6 +29,9 @@ from bridge.adapter import Action
 ANYONE = "*"
 """In ``Grant.agents``: every agent that has proven itself."""
 
+TEMPORARY = ":"
+"""In the id of a grant that somebody gave for a time; no grant of a configuration can have it."""
+
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -111,6 +114,11 @@ def _minutes(text: str) -> int:
     if int(minute) > 59 or total > 24 * 60:
         raise ValueError(f"not a time of day: {text!r}, expected 00:00 to 24:00")
     return total
+
+
+def is_temporary(grant: str) -> bool:
+    """Whether the grant of this id was given for a time, beside those of the configuration."""
+    return TEMPORARY in grant
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,14 @@ Weighed = Sequence[tuple[Rule, bool]]
 
 @dataclass(slots=True)
 class Verdict:
-    """Bit masks of actions. ``grounds`` is indexed by strictness; ``selected``: some allow grant leads here."""
+    """Bit masks of actions. ``grounds`` is indexed by strictness; ``selected``: some allow grant leads here.
+
+    ``standing`` is what is allowed by grants that were not given for a time alone.
+    """
 
     account: str
     allowing: int
+    standing: int
     default: int
     denying: int
     grounds: tuple[int, int, int]
@@ -56,7 +60,7 @@ class Verdict:
 
 def judge(account: str, weighed: Weighed, base: int) -> Verdict:
     """``base`` is the strictness of the system's mode."""
-    allowing = default = denying = 0
+    allowing = standing = default = denying = 0
     grounds = [0, 0, 0]
     lenient = -1
     selected_default = False
@@ -69,26 +73,28 @@ def judge(account: str, weighed: Weighed, base: int) -> Verdict:
             selected_default = selected_default or rule.default
             if holds:
                 allowing |= rule.mask
+                standing |= 0 if rule.temporary else rule.mask
                 default |= rule.mask if rule.default else 0
         elif holds:
             denying |= rule.mask
             grounds[strictness] |= rule.mask
     grounds[base if lenient < 0 else lenient] |= EVERY_ACTION & ~allowing
-    return Verdict(
-        account, allowing, default, denying, (grounds[0], grounds[1], grounds[2]), lenient >= 0, selected_default
-    )
+    bitten = grounds[0], grounds[1], grounds[2]
+    return Verdict(account, allowing, standing, default, denying, bitten, lenient >= 0, selected_default)
 
 
 def choose(verdicts: Sequence[Verdict], wanted: int) -> list[Verdict]:
     """The accounts an agent that named none could get: one is the answer, several are ambiguous, none is a refusal.
 
-    First the default accounts among those that grants give, then all that grants give; where a mode lets through what
-    no grant gives, the default accounts among those grants lead to, then those grants lead to, then all.
+    First the default accounts among those that grants give, then all that grants give, those that are given for a time
+    last: what is given in addition must not take away what is chosen without it. Where a mode lets through what no
+    grant gives, the default accounts among those grants lead to, then those grants lead to, then all.
     """
     usable = [verdict for verdict in verdicts if verdict.usable & wanted]
     through = [verdict for verdict in verdicts if verdict.let_through & wanted]
     return (
         [verdict for verdict in usable if verdict.usable & verdict.default & wanted]
+        or [verdict for verdict in usable if verdict.usable & verdict.standing & wanted]
         or usable
         or [verdict for verdict in through if verdict.selected_default]
         or [verdict for verdict in through if verdict.selected]

@@ -9,6 +9,8 @@ from bridge.translation.parts import Fields
 from bridge.translation.parts import part as _part
 from bridge.translation.vocabulary import (
     ABORTED,
+    ACCESS_GRANT,
+    ACCESS_REQUEST,
     ALARM,
     ALERT,
     BREAK_GLASS,
@@ -148,6 +150,31 @@ def _changed(body: Fields) -> str:
     return f"{who} {_SUBJECTS[str(body['type'])]}{subject}{failed}{_why(body)}"
 
 
+_ACCESS = {
+    "pending": "asked for",
+    "approved": "gave",
+    "denied": "denied",
+    "withdrawn": "withdrew the request for",
+    "lapsed": "let lapse the request for",
+    "revoked": "revoked",
+    "over": "ended",
+}
+
+
+def _access(body: Fields) -> str:
+    actor, change = _part(body, "actor").get("id", "The bridge"), _part(body, "change")
+    after = _part(change, "after")
+    if not after:
+        refused = body.get("outcome") == DENIED
+        did = "was refused when asking" if refused else "is about to ask or decide"
+        failed = " (it failed)" if body.get("outcome") == FAILURE else ""
+        return f"{actor} {did} for access ({change.get('subject', 'a request')}){failed}{_why(body)}"
+    what = f"{', '.join(after.get('actions', []))} on {after.get('system')} as {after.get('account')}"
+    whom = "" if actor == after.get("agent") else f" of {after.get('agent')}"
+    told = f"{actor} {_ACCESS.get(str(after.get('state')), 'changed')} access{whom} for a time ({what})"
+    return f"{told}: {after.get('note') or after.get('reason')}"
+
+
 def _recorded(body: Fields) -> str:
     detail = _part(body, "detail")
     whole = "" if body.get("outcome") == SUCCESS else ", which is not complete"
@@ -238,6 +265,8 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     LOG_READ: _read,
     RECONCILE: _compared,
     POLICY_VERSION: _policy,
+    ACCESS_REQUEST: _access,
+    ACCESS_GRANT: _access,
     LOG_START: _log("The log was opened"),
     LOG_STOP: _log("The log was closed in order"),
     LOG_RECOVERED: _log("The log can be written again"),

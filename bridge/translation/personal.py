@@ -8,7 +8,8 @@ Ideas:
 * Whoever reads an event's ``fields`` sees the values that are still there; its ``body`` is the exact text.
 
 Personal are: on whose behalf an agent acted and the persons before (``delegation``), who gave a command (``actor``),
-and how an owner is reached (``change``). Ids of agents and owners are not: they name roles, or should.
+how an owner is reached, and who asked for access or decided about it (``change``). Ids of agents and owners are not:
+they name roles, or should.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ SALT = 16
 
 _SECTIONS = ("actor", "change", "delegation")
 _REACHED = ("contact", "on_call")
+_ASKING, _USER = ("requester", "decider", "behalf"), "user:"
 _TOKEN = re.compile(rf'"({PREFIX}[A-Za-z0-9_-]{{43}})"')
 _AT_ONCE = 500
 
@@ -104,7 +106,15 @@ def _with(fields: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any
     if isinstance(fields.get("change"), dict):
         for side in (fields["change"].get("before"), fields["change"].get("after")):
             _owner(side, change)
+            _asked(side, change)
     return fields
+
+
+def _asked(side: Any, change: Callable[[str], str]) -> None:
+    """Of an access request: agents that ask are no persons."""
+    for name in _ASKING if isinstance(side, dict) and "requester" in side else ():
+        if name == "behalf" or str(side.get(name, "")).startswith((_USER, PREFIX)):
+            _member(side, name, change)
 
 
 def _owner(side: Any, change: Callable[[str], str]) -> None:

@@ -29,6 +29,8 @@ SECRET_SCAN = "secret.scan"  # noqa: S105 - a type
 DENY_CHANGE = "deny.change"
 KEY_CHANGE = "key.change"
 BREAK_GLASS = "breakglass.change"
+ACCESS_REQUEST = "access.request"
+ACCESS_GRANT = "access.grant"
 TOKEN_ISSUE = "token.issue"  # noqa: S105 - a type
 ACCOUNT_CHECK = "account.check"
 RECONCILE = "reconcile"
@@ -63,6 +65,8 @@ TYPES = {
     DENY_CHANGE: "an entry of the deny list was added or removed",
     KEY_CHANGE: "the keys of an issuer changed",
     BREAK_GLASS: "somebody asked for an account in an emergency, approved, used or reviewed it",
+    ACCESS_REQUEST: "access for a time was asked for, denied or withdrawn, or nobody decided",
+    ACCESS_GRANT: "access was given for a time, revoked, or is over",
     TOKEN_ISSUE: "the built-in issuer signed a token",
     ACCOUNT_CHECK: "the bridge logged in as a static account to see what it may do (doctor)",
     RECONCILE: "the sessions of a static account that the legacy system lists were compared with those of the bridge",

@@ -16,6 +16,7 @@ from bridge.api.commands import (
     policy,
     quotas,
     reports,
+    requests,
     secrets,
     sessions,
     tokens,
@@ -48,6 +49,13 @@ COMMANDS: dict[str, Command] = {
     "secret.scanned": secrets.scanned,
     "policy.explain": policy.explain,
     "policy.who_can": policy.who_can,
+    "request.ask": requests.ask,
+    "request.list": requests.list_all,
+    "request.show": requests.show,
+    "request.approve": requests.approve,
+    "request.deny": requests.deny,
+    "request.withdraw": requests.withdraw,
+    "request.revoke": requests.revoke,
     "alert.list": alerts.list_all,
     "alert.test": alerts.test,
     "drill.start": drills.start,
@@ -89,6 +97,10 @@ COMMANDS: dict[str, Command] = {
     "ssh.trust": sessions.trust,
     "breaker.reset": sessions.reset_breaker,
 }
+
+
+OPEN_TO_AGENTS = frozenset(name for name in COMMANDS if name.startswith("request."))
+"""Those that whoever proves itself by a token may give: each looks at who gives it."""
 
 
 def call(services: Services, actor: Actor, name: str, parameters: Mapping[str, Any]) -> Any:

@@ -289,6 +289,8 @@ _MAPPED: dict[str, Callable[[Fields], Mapped]] = {
     v.POLICY_VERSION: _entity("policy"),
     v.SECRET_CHANGE: _entity("secret"),
     v.BREAK_GLASS: _entity("break-glass"),
+    v.ACCESS_REQUEST: _entity("access request"),
+    v.ACCESS_GRANT: _entity("access for a time"),
     v.DENY_CHANGE: _entity("deny list"),
     v.KEY_CHANGE: _entity("issuer keys"),
     v.LOG_KEY: _entity("log key"),

@@ -51,7 +51,7 @@ def test_what_is_said_is_one_line_without_control_characters() -> None:
     text = spoken(refused)
     assert text.isprintable()
     assert "ref_1" in text
-    assert text.endswith(RULES[Reason.NOT_GRANTED].hint)
+    assert text.endswith(f"{RULES[Reason.NOT_GRANTED].hint} [reason=not-granted reference=ref_1]")
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from bridge.adapter import (
 from bridge.admission.door import SystemDoor
 from bridge.admission.texts import TEXTS
 from bridge.policy import Effect, Grant, Mode
+from bridge.policy.access_request import Asking, Terms
 from bridge.policy.emergency import Emergency
 from bridge.testing.stage import AGENT, GRANTS, PASSWORD, READER, START, SYSTEM, WRITER, Stage
 
@@ -513,3 +514,18 @@ async def test_an_agent_with_a_role_named_like_an_emergency_gains_nothing(staged
     stage.refresh()
     wish = AdmissionRequest(WRITER, WISH.target)
     assert (await refused(stage, door(stage), bearer(stage, "role-9"), wish)).reason is Reason.NOT_GRANTED
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_known_agent_hears_that_it_may_ask_and_a_stranger_never_does(stage: Stage) -> None:
+    stage.core.asking = Asking({SYSTEM: Terms({WRITER: frozenset({"lead"})})})
+    why = await refused(stage, door(stage), bearer(stage), AdmissionRequest(WRITER))
+    assert why.marks == f"reason=not-granted reference={why.reference} request=possible"
+    assert why.in_one("usual").endswith(f". {why.hint} [{why.marks}]")
+    other = await refused(stage, door(stage), bearer(stage), AdmissionRequest("svc_other"))
+    assert (other.marks, other.hint) == (f"reason=not-granted reference={other.reference}", TEXTS[other.reason][1])
+    stranger = await refused(stage, door(stage), BearerToken(Secret("no")), AdmissionRequest(WRITER))
+    assert stranger.marks == f"reason=credential-invalid reference={stranger.reference}"
+    stage.break_log()
+    lost = await refused(stage, door(stage), bearer(stage), AdmissionRequest(WRITER))
+    assert (lost.marks, lost.hint) == ("reason=not-granted", TEXTS[lost.reason][1])  # nobody would find it

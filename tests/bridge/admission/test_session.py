@@ -28,8 +28,9 @@ from bridge.adapter import (
 from bridge.admission.attendance import attend
 from bridge.admission.session import Session
 from bridge.policy import Effect, Grant, Mode
+from bridge.policy.access_request import Asking, Terms
 from bridge.testing import MemoryStream
-from bridge.testing.stage import AGENT, GRANTS, PASSWORD, READER, SYSTEM, WRITER, Stage
+from bridge.testing.stage import AGENT, GRANTS, PASSWORD, READER, START, SYSTEM, WRITER, Stage
 from bridge.translation.recordings import Recordings
 
 READ = Operation("sql.select", Action.READ, ("ledger",), "SELECT * FROM ledger", "d1")
@@ -655,3 +656,63 @@ async def test_one_that_is_not_required_costs_an_alarm(stage: Stage) -> None:
 
     events = await whole(stage, records)
     assert [event["type"] for event in events] == ["alarm", "session.close"]
+
+
+GIVEN = Grant("request:req_1", agents=frozenset({AGENT}), systems=frozenset({SYSTEM}), account=WRITER,
+              actions=frozenset({Action.READ, Action.WRITE}), expires=int(START) + 60)  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["over", "revoked"])
+@pytest_twisted.ensureDeferred
+async def test_a_session_ends_with_what_was_given_for_a_time(staged: Any, how: str) -> None:
+    stage = await staged(grants=(*GRANTS, GIVEN))
+    adapter, running, _ = await play(stage, waits, WRITER)
+    adapter.session.review(stage.time)
+    assert adapter.heard == []
+    if how == "over":
+        stage.time = START + 60
+    else:
+        stage.core.policy = stage.policy(GRANTS)
+    adapter.session.review(stage.time)
+    await stage.until(lambda: adapter.heard)
+    (heard,) = adapter.heard
+    assert (heard.reason, heard.text) == (Reason.SESSION_REVOKED, "the access that was given for a time is over")
+    stage.clock.advance(5)
+    await stage.within(running)
+    assert (await stage.written())[-1]["reason"] == "session-revoked"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_session_that_has_a_grant_of_its_own_meanwhile_lives_on(staged: Any) -> None:
+    stage = await staged(grants=(*GRANTS, GIVEN))
+    adapter, running, client = await play(stage, waits, WRITER)
+    own = Grant("own", agents=frozenset({AGENT}), systems=frozenset({SYSTEM}), account=WRITER)
+    stage.core.policy = stage.policy((*GRANTS, own))
+    stage.time = START + 60
+    adapter.session.review(stage.time)
+    assert adapter.session.ending is None
+    await client.close()
+    await stage.within(running)
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_may_ask_is_told_so_and_nobody_else(staged: Any) -> None:
+    """Nor where a deny grant decided, nor where the refusal is not in the log."""
+    deny = Grant("never", Effect.DENY, agents=frozenset({AGENT}), actions=frozenset({Action.ADMIN}))
+    stage = await staged(grants=(*GRANTS, deny))
+    stage.core.asking = Asking({SYSTEM: Terms({READER: frozenset({"lead"})})})
+    heard: list[Refused] = []
+
+    async def tries(client: Stream, session: Any) -> None:
+        for action in (Action.WRITE, Action.ADMIN):
+            with pytest.raises(Refused) as caught:
+                await session.permit(Operation("sql.do", action, (), "DO", "d"))
+            heard.append(caught.value)
+
+    adapter, running, _ = await play(stage, tries)
+    await stage.within(running)
+    session = adapter.session.session
+    assert [one.marks for one in heard] == [
+        f"reason=action-denied reference={session} request=possible", f"reason=action-denied reference={session}",
+    ]  # fmt: skip
+    assert heard[0].hint == f"ask for it for a time: idbridge request ask --reference {session}"

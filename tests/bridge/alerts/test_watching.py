@@ -55,6 +55,24 @@ def test_a_burst_of_refusals_is_one_alert_and_the_next_needs_as_many_again() -> 
     assert alert.title == "an agent was refused 5 times within 60 s"
 
 
+def test_each_request_for_access_is_told_with_the_command_that_gives_it() -> None:
+    def asked(id: str, state: str, phase: str = "outcome") -> dict[str, Any]:
+        return event("access.request", phase=phase, change={"subject": id, "after": {"id": id, "state": state}})
+
+    alerts = told(
+        [asked("req_1", "pending"), asked("req_2", "pending"), asked("req_1", "denied"), asked("req_1", "lapsed")]
+    )
+    assert [(one.rule, one.session, one.owner) for one in alerts] == [
+        ("asked", "req_1", "pay"),
+        ("asked", "req_2", "pay"),
+    ]
+    assert alerts[0].text.endswith("; idbridge request approve req_1")
+    assert alerts[0].key != alerts[1].key  # the second is not taken for a repetition
+    assert told([asked("req_1", "pending")], Rules(asked=False)) == []
+    assert told([event("access.request", phase="intent", change={"subject": "req_1"})]) == []
+    assert told([event("access.request", outcome="denied")]) == []
+
+
 def test_a_stranger_that_is_refused_is_nobodys_agent() -> None:
     body = event("session.refused", outcome="denied", reason="credential-invalid")
     del body["agent"]

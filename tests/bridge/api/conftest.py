@@ -10,6 +10,7 @@ import pytest
 
 from bridge.accounts.vaults import Store
 from bridge.adapter import Action
+from bridge.admission.access_requests import AccessRequests
 from bridge.admission.emergencies import Emergencies
 from bridge.admission.usage import UsageStore
 from bridge.alerts import Outbox
@@ -18,6 +19,7 @@ from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
 from bridge.identity.registry import Registry
 from bridge.policy import Grant, Policy, SystemPolicy
+from bridge.policy.access_request import AccessRequest, Asking, State, Terms
 from bridge.storage import StorageError, open_engine, upgrade
 from bridge.translation.appending import in_thread_append
 from bridge.translation.log import LogUnavailable
@@ -117,11 +119,26 @@ class Office:
             usage=UsageStore(self.registry_engine),
             outbox=Outbox(self.registry_engine, 3600),
             emergencies=Emergencies(self.registry_engine),
+            access_requests=AccessRequests(self.registry_engine),
             policy=Policy([allow], [SystemPolicy("orders", ("svc",), frozenset({"pii"}))]),
             record=self.record,
             now=lambda: NOW,
             live=self.live,
+            asking=Asking({"orders": Terms({"svc": frozenset({"user:anna", "lead-1"})})}),
         )
+
+    def add_request(self, id: str, **changes: Any) -> None:
+        """One of deploy-7, past all rules."""
+        given: dict[str, Any] = {
+            "agent": "deploy-7", "system": "orders", "account": "svc", "actions": frozenset({Action.WRITE}),
+            "seconds": 600, "reason": "INC-7", "requester": "deploy-7", "created": int(NOW), "lapses": int(NOW) + 3600,
+        }  # fmt: skip
+        self.services.access_requests.in_thread_add(AccessRequest(id, **{**given, **changes}), 100)
+
+    def given_request(self, id: str, **changes: Any) -> None:
+        self.add_request(id, **changes)
+        decided = {"decider": "user:anna", "decided": int(NOW), "ends": int(NOW) + 600}
+        self.services.access_requests.in_thread_move(id, State.APPROVED, NOW, **decided)
 
     def record(self, event: Event) -> int:
         if self.down:

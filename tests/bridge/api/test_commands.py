@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from bridge.adapter import Action
 from bridge.api.commands import COMMANDS, call
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor
@@ -60,6 +61,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "secret.scanned": {"request": "01JDM3", "counts": {"pg/svc": "2"}},
     "policy.explain": {"agent": "deploy-7", "system": "orders"},
     "policy.who_can": {"system": "orders"},
+    "request.ask": {"agent": "deploy-7", "system": "orders", "reason": "INC-7"},
+    "request.list": {},
+    "request.show": {"id": "req_1"},
+    "request.approve": {"id": "req_1"},
+    "request.deny": {"id": "req_1"},
+    "request.withdraw": {"id": "req_1"},
+    "request.revoke": {"id": "req_2"},
     "alert.list": {},
     "alert.test": {"channel": "oncall"},
     "drill.start": {"agents": ["deploy-7"]},
@@ -103,7 +111,9 @@ GOOD: dict[str, dict[str, Any]] = {
 }
 WIDENING = {"agent.create", "agent.resume", "agent.renew", "owner.create", "token.issue", "secret.set"}
 WIDENING |= {"breakglass.request", "breakglass.approve", "breakglass.use", "breakglass.review"}
+WIDENING |= {"request.ask", "request.approve"}
 NARROWING = {"agent.suspend", "agent.revoke", "token.deny", "secret.delete", "session.end"}
+NARROWING |= {"request.deny", "request.withdraw", "request.revoke"}
 
 
 @pytest.fixture
@@ -117,6 +127,8 @@ def filled(office: Any) -> Any:
     office.services.break_glass = Rules(PEOPLE, approvals=1, bridge="office")
     for one in (ASKED, READY, OVER):
         office.services.emergencies.in_thread_add(one)
+    office.add_request("req_1")
+    office.given_request("req_2", actions=frozenset({Action.ADMIN}))
     return office
 
 
@@ -205,6 +217,7 @@ def _state(office: Any) -> Any:
     return (
         [agent.plain() for agent in services.registry.in_thread_directory()],
         services.registry.in_thread_owners(),
+        services.access_requests.in_thread_list(),
         services.store.in_thread_list(),
         services.emergencies.in_thread_all(),
         len(services.deny_list),

@@ -70,18 +70,28 @@ def decide(grants, system, subject, account, action, target, source, at):
             for grant in grants
         )
 
-    def default(name, actions):
+    def given(name, actions, which):
         return any(
-            grant.default and selects(grant, system, subject, name, at) and holds(grant, subject, a, target, source, at)
+            which(grant)
+            and grant.effect is Effect.ALLOW
+            and selects(grant, system, subject, name, at)
+            and holds(grant, subject, a, target, source, at)
             for grant in grants
             for a in actions
         )
+
+    def default(grant):
+        return grant.default
+
+    def standing(grant):
+        return ":" not in grant.id
 
     if account is None:
         usable = {name: (through & some & wanted) for name, (through, _, some) in reached.items()}
         through = [name for name, (through, _, _) in reached.items() if through & wanted]
         tiers = [
-            [name for name, actions in usable.items() if actions and default(name, actions)],
+            [name for name, actions in usable.items() if given(name, actions, default)],
+            [name for name, actions in usable.items() if given(name, actions, standing)],
             [name for name, actions in usable.items() if actions],
             [name for name in through if leads(name, True)],
             [name for name in through if leads(name, False)],

@@ -6,6 +6,7 @@ import pytest
 
 from bridge.adapter import Action
 from bridge.policy import ANYONE, Delegated, Effect, Grant, Hours, Mode, Policy, Request, Subject, SystemPolicy
+from bridge.policy.access_request import helps, rests_on_temporary
 
 READ, WRITE, ADMIN = Action.READ, Action.WRITE, Action.ADMIN
 ORDERS = SystemPolicy("orders", ("svc_reader", "svc_writer"), frozenset({"pii"}))
@@ -296,3 +297,32 @@ def test_a_standing_session_does_not_remember_without_end():
     for number in range(1000):
         standing.permit(READ, {"database": str(number)}, 0.0)
     assert len(standing._remembered) <= 256
+
+
+GIVEN = replace(WRITERS, id="request:req_1", agents=frozenset({"review-bot"}), roles=frozenset(), expires=1000)
+
+
+def test_what_is_given_for_a_time_does_not_change_what_is_chosen_unasked():
+    assert ask(READERS, GIVEN, at=0).account == "svc_reader"
+    assert ask(READERS, GIVEN, at=0, account="svc_writer").actions == {READ, WRITE}
+    assert ask(GIVEN, at=0).account == "svc_writer"  # without any other it is chosen
+    assert ask(READERS, GIVEN, at=1000, account="svc_writer").allowed is False
+
+
+def test_what_is_given_for_a_time_takes_nothing_away_where_a_mode_observes():
+    observed = replace(ORDERS, mode=Mode.OBSERVE)
+    for grants in ((READERS,), (READERS, GIVEN)):
+        assert ask(*grants, system=observed, account="svc_writer", action=ADMIN).allowed
+
+
+def test_whether_it_would_help_is_asked_of_the_decision_itself():
+    hours = replace(FREEZE, hours=Hours.parse(["mon"], "08:00", "09:00"))
+    for beside, expected in (((), True), ((FREEZE,), False), ((hours,), True), ((GIVEN,), True)):
+        assert helps(Policy([READERS, *beside], [ORDERS]), GIVEN, BOT, 0) is expected
+    assert helps(Policy([FREEZE], [ORDERS]), replace(GIVEN, actions=frozenset({READ})), BOT, 0)
+
+
+def test_it_rests_on_what_is_given_only_where_nothing_else_allows_it():
+    assert rests_on_temporary(ask(READERS, GIVEN, at=0, account="svc_writer"))
+    assert not rests_on_temporary(ask(WRITERS, GIVEN, at=0, account="svc_writer"))
+    assert not rests_on_temporary(ask(READERS, GIVEN, at=2000, account="svc_writer"))

@@ -79,10 +79,15 @@ def grants_of(effect, **extra):
     return st.fixed_dictionaries(parts).map(build).map(lambda values: ("effect", effect, values))
 
 
+def grant_id(number):
+    """Each third one is given for a time."""
+    return f"request:g{number}" if number % 3 == 2 else f"g{number}"
+
+
 allow = grants_of(Effect.ALLOW, account=st.sampled_from(ACCOUNTS), default=st.booleans())
 deny = grants_of(Effect.DENY, account=st.sampled_from((None, *ACCOUNTS)))
 grant_lists = st.lists(st.one_of(allow, allow, deny), max_size=7).map(
-    lambda listed: [Grant(id=f"g{n}", effect=effect, **values) for n, (_, effect, values) in enumerate(listed)]
+    lambda listed: [Grant(id=grant_id(n), effect=effect, **values) for n, (_, effect, values) in enumerate(listed)]
 )
 systems = st.tuples(
     st.sampled_from(list(Mode)), st.sampled_from(list(Mode)), some(*LABELS), st.sampled_from(("", *PLACES))

@@ -231,3 +231,13 @@ def test_whatever_the_name(value: str) -> None:
     assert event.personal is not None
     (one,) = event.personal
     assert json.loads(event.sections["actor"])["id"] == one.token == token(one.salt, one.value)
+
+
+def test_who_asked_for_access_and_who_gave_it_are_people_and_agents_are_not() -> None:
+    asked = {"requester": "user:carol", "decider": "lead-1", "behalf": "https://idp alice"}
+    change = facts.change_section("req_1", {"requester": "deploy-7", "decider": "", "behalf": ""}, asked)
+    found = salted_event(Event("access.grant", sections={"change": change}), all=True)
+    assert {one.value for one in found.personal or ()} == {"user:carol", "https://idp alice"}
+    after = json.loads(found.sections["change"])["after"]
+    assert (after["requester"].startswith(PREFIX), after["decider"]) == (True, "lead-1")
+    assert json.loads(found.sections["change"])["before"] == {"requester": "deploy-7", "decider": "", "behalf": ""}
