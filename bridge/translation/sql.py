@@ -46,16 +46,13 @@ MAX_PENDING_SIZE = 64 * 1024 * 1024
 
 
 CACHE_KIB = 8 * 1024
-CHECKPOINT_PAGES = 4000
-"""Of the writer's connection: its indexes stay in memory, as does what a statement of many rows notes for its undoing,
-and pages that each commit touches again are copied into the database once per 32 MiB of WAL (16 in a log that was made
-with SQLite's smaller pages) instead of once per 4."""
+"""Of the writer's connection, so that its indexes stay in memory."""
 
 
 def _prepare_writer(connection: Any, _record: Any) -> None:
     connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+    # What a statement of many rows notes for its own undoing would else go through a file, made for each commit.
     connection.execute("PRAGMA temp_store=MEMORY")
-    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
 
 
 class SQLLog:

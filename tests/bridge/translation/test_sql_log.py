@@ -31,7 +31,7 @@ from bridge.translation import (
 from bridge.translation.canonical import canonical
 from bridge.translation.identifiers import Timestamps
 from bridge.translation.record import EventEntry
-from bridge.translation.sql import CACHE_KIB, CHECKPOINT_PAGES
+from bridge.translation.sql import CACHE_KIB
 
 READ = facts.action_section("sql.select", "read", ("ledger",), "SELECT 1")
 WRITE = facts.action_section("sql.update", "write", ("ledger",), "UPDATE ledger SET x = ?")
@@ -67,8 +67,8 @@ def test_the_writer_s_connection_is_prepared_for_it_though_the_engine_was_connec
     upgrade(engine, "translation")
     SQLLog(engine, reactor, "test-log")
     with reading(engine) as connection:
-        found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("cache_size", "wal_autocheckpoint")]
-    assert found == [-CACHE_KIB, CHECKPOINT_PAGES]
+        found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("cache_size", "temp_store")]
+    assert found == [-CACHE_KIB, 2]  # 2: memory
     engine.dispose()
 
 
