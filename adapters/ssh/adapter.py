@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from twisted.internet.defer import DeferredLock
 
+from adapters.ssh import keys, rotating
 from adapters.ssh.doctor import look_around
 from adapters.ssh.entrance import Entrance, Outer
 from adapters.ssh.host_keys import HostKeys, HostKeyUnusable, in_thread_host_keys
@@ -25,9 +26,11 @@ from bridge.adapter import (
     Check,
     Door,
     LegacySession,
+    Login,
     PeerFault,
     Reason,
     Refused,
+    Secret,
     Stream,
     SystemFacts,
 )
@@ -131,6 +134,23 @@ class SSHAdapter:
 
     async def observe(self, admission: Admission, system: SystemFacts) -> list[LegacySession]:
         return await observe(await self._hosts.log_in(admission, system, ""))
+
+    async def rotate(self, admission: Admission, system: SystemFacts, new: Secret) -> None:
+        await rotating.rotate(self._hosts, admission, system, new)
+
+    async def log_in(self, admission: Admission, system: SystemFacts) -> None:
+        await self._hosts.log_in(admission, system, "")
+
+    @staticmethod
+    def is_key(secret: Secret) -> bool:
+        return keys.is_key(secret)
+
+    async def successor(self, login: Login) -> Secret:
+        made: Secret = await self._hosts.deferring(keys.in_thread_successor, login)
+        return made
+
+    async def withdraw(self, admission: Admission, system: SystemFacts, key: Secret) -> None:
+        await rotating.withdraw(self._hosts, admission, system, key)
 
 
 ADAPTER = SSHAdapter

@@ -7,89 +7,13 @@ become more, and whether the host's own logs will lead back to the bridge's.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
 
-from adapters.ssh import codec
-from adapters.ssh.codec import Asked, Confirmation
-from adapters.ssh.environment import stamps
-from adapters.ssh.fields import Fields, number, string
+from adapters.ssh.commands import Answer, Commands, Unanswered
 from adapters.ssh.upstream import HostLeg
-from bridge.adapter import Action, BridgeError, Check
-
-ANSWER_TIME = 15.0
-"""Seconds for one command; ``sudo -l`` may ask a directory service."""
-
-LONGEST_ANSWER = WINDOW = 1024 * 1024
-"""The host may say so much, and gets no more room."""
-
-LARGEST = 32 * 1024
-NONE = -1  # the host told no exit status
+from bridge.adapter import Action, Check
 
 MIGHTY_GROUPS = frozenset({"root", "sudo", "wheel", "admin", "adm", "docker", "lxd", "disk", "shadow"})
 WEAK = re.compile(r"sha1|cbc|md5|ssh-dss|^ssh-rsa$|group1-")
-
-
-class Unanswered(BridgeError):
-    """The host does not run the command; the message says how it refused."""
-
-
-class Answer(NamedTuple):
-    status: int
-    text: str
-
-
-class Commands:
-    """Commands on a leg that nobody relays, one after the other, each in a channel of its own."""
-
-    def __init__(self, leg: HostLeg) -> None:
-        self._leg = leg
-        self._next = 0
-
-    async def ask(self, command: str, stamp: str = "") -> Answer:
-        """Raises Unanswered, PeerFault, TimedOut, StreamClosed."""
-        own, self._next = self._next, self._next + 1
-        self._leg.write(bytes((codec.OPEN,)) + string("session") + number(own) + number(WINDOW) + number(LARGEST))
-        theirs = await self._opened()
-        for name, value in stamps(stamp) if stamp else ():
-            self._leg.write(codec.environment(theirs, name, value))
-        self._leg.write(codec.request(theirs, "exec", string(command), want_reply=True))
-        self._leg.write(codec.eof(theirs))
-        answer = await self._until_closed()
-        self._leg.write(codec.close(theirs))
-        await self._leg.flush()
-        return answer
-
-    async def _opened(self) -> int:
-        while True:
-            payload = await self._message()
-            if payload[0] == codec.OPEN_CONFIRMATION:
-                return Confirmation.parse(payload).sender
-            if payload[0] == codec.OPEN_FAILURE:
-                raise Unanswered("the host opens no session")
-
-    async def _until_closed(self) -> Answer:
-        status, text = NONE, b""
-        while True:
-            payload = await self._message()
-            if payload[0] == codec.DATA and len(text) < LONGEST_ANSWER:
-                text += Fields(payload, 5).string()
-            elif payload[0] == codec.CHANNEL_REQUEST and (asked := Asked.parse(payload)).kind == "exit-status":
-                status = Fields(asked.rest).number()
-            elif payload[0] == codec.CHANNEL_FAILURE:
-                raise Unanswered("the host runs no command")
-            elif payload[0] == codec.CLOSE:
-                return Answer(status, text.decode("utf-8", "replace").strip())
-
-    async def _message(self) -> bytes:
-        """The next one of the connection protocol; what the host asks meanwhile is refused."""
-        await self._leg.flush()
-        payload = await self._leg.message(ANSWER_TIME)
-        if payload[0] == codec.GLOBAL_REQUEST:
-            fields = Fields(payload, 1)
-            fields.name()
-            if fields.flag():
-                self._leg.write(bytes((codec.REQUEST_FAILURE,)))
-        return payload
 
 
 async def look_around(leg: HostLeg, actions: frozenset[Action], stamp: str) -> list[Check]:

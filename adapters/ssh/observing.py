@@ -12,7 +12,7 @@ from __future__ import annotations
 import shlex
 from ipaddress import ip_address
 
-from adapters.ssh.doctor import Commands, Unanswered
+from adapters.ssh.commands import Commands, Unanswered
 from adapters.ssh.upstream import HostLeg
 from bridge.adapter import LegacySession
 

@@ -35,15 +35,16 @@ def discover(config: Path, as_json: bool, system: str, account: str) -> None:
 def rotate(config: Path, as_json: bool, system: str, account: str) -> None:
     """Give ACCOUNT of SYSTEM a new random password: kept in the store, set in the legacy system, proven by a login.
 
-    After it nobody but the bridge knows the password. The account's secret must be store:NAME.
+    After it nobody but the bridge knows the password. Where it is an SSH key, a new one takes its place. The account's
+    secret must be store:NAME; NAME.next and NAME.previous are there during a change.
     """
     answer = call(config, "account.rotate", {"system": system, "account": account})
     if as_json:
         showing.as_json(answer)
         return
     if answer["recovered"]:
-        showing.say(f"a change that was not finished was settled first: the {answer['recovered']} password counted")
-    showing.say(f"{account} on {system} has a new password, revision {answer['revision']} of {answer['reference']}")
+        showing.say(f"a change that was not finished was settled first: the {answer['recovered']} secret counted")
+    showing.say(f"{account} on {system} has a new secret, revision {answer['revision']} of {answer['reference']}")
 
 
 @command("idbridge reconcile warehouse")

@@ -142,7 +142,7 @@ def test_a_new_password_that_nobody_else_knows(directory: Directory, place: Plac
         with turn.agent() as agent:
             said = turn.rotate()
             assert turn.read(agent) == 1  # a session that lives goes on
-        assert "has a new password, revision 2" in said
+        assert "has a new secret, revision 2" in said
         new = stored(turn.bridge, NAME)
         assert (turn.works(new), names(turn.bridge)) == (True, {NAME})
         assert turn.works(turn.password) is isinstance(directory, Samba)  # Active Directory takes it for another hour
@@ -352,7 +352,7 @@ def test_the_answer_is_lost_on_the_way(slapd: Slapd, place: Place, authority: Au
     between = Cut(slapd.port)
     try:
         with turning(slapd, place, authority, port=between.port, tls="disable") as turn:
-            assert "has a new password" in turn.rotate()
+            assert "has a new secret" in turn.rotate()
             assert (between.cut, names(turn.bridge)) == (1, {NAME})
             assert turn.works(stored(turn.bridge, NAME))
             assert not turn.works(turn.password)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.ssh.doctor import Unanswered
+from adapters.ssh.commands import Unanswered
 from adapters.ssh.observing import _SCRIPT, listed
 from bridge.adapter import LegacySession
 

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from adapters.ssh import codec, doctor
 from adapters.ssh.codec import Asked, Opening
-from adapters.ssh.doctor import Answer, Commands, Unanswered
+from adapters.ssh.commands import ANSWER_TIME, Answer, Commands, Unanswered
 from adapters.ssh.fields import Fields, string
 from adapters.ssh.server import AgentLeg, accept
 from bridge.adapter import TimedOut
@@ -130,5 +130,5 @@ def test_a_host_that_does_not_answer(tmp_path: Path) -> None:
     host = Host(tmp_path)
     commands: Any = Commands(host.leg)
     found = host.ask(commands, "id")
-    host.clock.advance(doctor.ANSWER_TIME + 1)
+    host.clock.advance(ANSWER_TIME + 1)
     assert isinstance(found[0], TimedOut)
