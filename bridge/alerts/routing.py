@@ -39,7 +39,8 @@ class Routes:
         own = self.of_owner(self._owners.get(alert.owner))
         security = self._security if not own or alert.rule in SECURITY else ()
         leadership = self._leadership if alert.rule in LEADERSHIP else ()
-        return tuple(dict.fromkeys((*own, *security, *leadership)))
+        further = (one for one in alert.channels if one in self._channels)
+        return tuple(dict.fromkeys((*own, *further, *security, *leadership)))
 
     def of_owner(self, owner: Owner | None) -> tuple[str, ...]:
         if owner is None:

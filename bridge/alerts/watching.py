@@ -42,7 +42,8 @@ BREAK_GLASS, DEMOTION, ASKED = "break-glass", "demotion", "asked"
 @dataclass(frozen=True, slots=True)
 class Rules:
     """None, False or 0 switches a rule off. ``refused``: so many within ``refused_within`` seconds; ``rest``: seconds
-    without a session; ``volume``: times the usual day, when it is at least ``volume_least`` operations."""
+    without a session; ``volume``: times the usual day, when it is at least ``volume_least`` operations.
+    ``told``: by system the channels that hear beside the owner what is ``asked`` for."""
 
     refused: int = 5
     refused_within: float = 60.0
@@ -55,11 +56,13 @@ class Rules:
     demoted: bool = True
     log_trouble: bool = True
     asked: bool = True
+    told: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """``severity`` is critical, error, warning or info. ``session`` is what to look at: a session, or a reference."""
+    """``severity`` is critical, error, warning or info. ``session`` is what to look at: a session, or a reference.
+    ``channels`` hear of it beside those to whom it goes anyway."""
 
     rule: str
     severity: str
@@ -71,6 +74,7 @@ class Alert:
     system: str = ""
     account: str = ""
     session: str = ""
+    channels: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -209,7 +213,7 @@ class Watch:
         if self.rules.asked and after.get("state") == "pending":
             alert = _alert(ASKED, "info", "an agent asks for access", body, at)
             text = f"{alert.text}; idbridge request approve {after['id']}"
-            yield replace(alert, text=text, session=after["id"])
+            yield replace(alert, text=text, session=after["id"], channels=self.rules.told.get(alert.system, ()))
 
     def _recovered(self, body: Fields, at: float) -> Iterator[Alert]:
         if self.rules.log_trouble:

@@ -24,6 +24,10 @@ def _system(found: Findings, system: Place, requests: Place, general: Place | No
     for name, place in wanted.items():
         if name not in accounts:
             found.unknown(place, "account", accounts)
+    channels = {name for name, _ in alerts.under("channels")} if (alerts := found.root.get("alerts")) else set()
+    for name, place in requests.texts("tell"):
+        if name not in channels:
+            found.unknown(place, "channel", channels)
     named = requests.get("approvers") or general
     for name, account in accounts.items():
         if (not wanted or name in wanted) and named is None and account.get("approvers") is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bridge.accounts.vaults import SecretReference
@@ -19,11 +20,12 @@ def settings(config: Config) -> Settings:
     alerts = config.alerts
     channels = {name: _channel(channel) for name, channel in alerts.channels.items()}
     mail = _mail(alerts.mail) if alerts.mail else None
-    return _rules(alerts.rules), channels, alerts.security, alerts.leadership, mail, alerts.repeat
+    told = {name: system.requests.tell for name, system in config.systems.items() if system.requests}
+    return _rules(alerts.rules, told), channels, alerts.security, alerts.leadership, mail, alerts.repeat
 
 
-def _rules(rules: AlertRules) -> Rules:
-    """``outside`` are the hours in which use is usual."""
+def _rules(rules: AlertRules, told: Mapping[str, tuple[str, ...]]) -> Rules:
+    """``outside`` are the hours in which use is usual; ``told``: by system who hears that somebody asks for access."""
     hours, refused, volume = rules.outside, rules.refused, rules.volume
     return Rules(
         refused=refused.count if refused else 0,
@@ -37,6 +39,7 @@ def _rules(rules: AlertRules) -> Rules:
         demoted=rules.demoted,
         log_trouble=rules.log_trouble,
         asked=rules.asked,
+        told=told,
     )
 
 

@@ -149,3 +149,19 @@ def test_mistakes_are_named(make_bridge: MakeBridge, change: dict[str, Any], exp
     alerts = {key: value for key, value in change.items() if value is not None}
     bridge = make_bridge("mistaken", alerts=alerts, start=False)
     assert expected in bridge.cli("check", status=1)
+
+
+def test_the_owner_and_those_who_approve_hear_that_an_agent_asks(watched: Bridge, hooks: Hooks, post: Post) -> None:
+    watched.document["systems"]["warehouse"]["requests"] = {"approvers": ["lead-1"], "tell": ["desk"]}
+    watched.write()
+    watched.cli("reload")
+    watched.agent("asks-1", "reader")
+    given = {"agent": "asks-1", "system": "warehouse", "account": "svc_writer", "reason": "INC-7"}
+    ids = [watched.call("request.ask", **given, actions=[action])["id"] for action in ("read", "write")]
+    Bridge.wait(lambda: len(post.letters) == 2 and len(hooks.bodies("/desk")) == 2, 20, "told")
+    told = hooks.bodies("/desk")
+    assert [(one["rule"], one["agent"], one["owner"], one["session"]) for one in told] == [
+        ("asked", "asks-1", "payments", id) for id in ids
+    ]
+    assert told[0]["text"].endswith(f": INC-7; idbridge request approve {ids[0]}")
+    assert {to for letter in post.letters for to in letter[0]} == {"pay@example.org"}

@@ -132,6 +132,7 @@ def test_refused_asked_given_used_and_over(desk: Desk) -> None:
     assert any(grant in str(row) for row in review)
 
     Bridge.wait(lambda: is_over(connection), 10, "cut")
+    connection.close()
     late = time.time() - given["ends"]
     assert late < 3, late  # it is within a second; the machine may be slow
     closed = bridge.session_events(session, closed=True)[-1]
@@ -172,6 +173,7 @@ def test_revoked_is_gone_at_once_and_a_session_that_does_not_stand_on_it_lives(d
     began = time.monotonic()
     Bridge.wait(lambda: is_over(connection), 10, "cut")
     assert time.monotonic() - began < 3
+    connection.close()
     bridge.cli_json("request", "revoke", asked["id"])
     time.sleep(1.2)  # a review later
     assert standing.execute("select 1").fetchone() == (1,)

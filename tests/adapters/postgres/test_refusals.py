@@ -46,11 +46,12 @@ def test_some_refusals_leave_a_live_session_alive(reason: Reason, severity: str,
     assert answer(Refused(reason, "no"), live=True)[:2] == (severity, sqlstate)
 
 
-def test_the_message_has_text_reference_and_hint_but_no_detail() -> None:
+def test_the_message_has_text_reference_and_hint_and_for_programs_a_detail() -> None:
     refused = Refused(Reason.NOT_GRANTED, "not\0 \x1b[granted", reference="R1", detail="secret cause")
     fields = codec.parse_error(error_message(refused)[5:])
     assert fields.message == "not   [granted (reference R1)"
     assert fields.all["H"]
+    assert fields.all["D"] == "reason=not-granted reference=R1"
     assert "secret cause" not in str(fields.all)
 
 

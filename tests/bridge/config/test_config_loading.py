@@ -368,3 +368,34 @@ def test_a_target_that_the_protocol_cannot_read_is_an_error(tmp_path: Path) -> N
     with pytest.raises(ConfigErrors) as caught:
         load(write(tmp_path, text), adapters, now=NOW)
     assert "grants[0].databases[1]: is no database, expected a name" in str(caught.value.problems[0])
+
+
+ASK = GOOD.replace("    accounts:", "    requests: {REQUESTS}\n    accounts:")
+
+
+@pytest.mark.parametrize(
+    ("requests", "more", "expected"),
+    [
+        ("{}", "", "nobody may approve what is asked for of svc"),
+        ("{}", "requests: {approvers: [lead]}", ""),
+        ("{approvers: ['user:ops']}", "", ""),
+        ("{approvers: ['user:']}", "", "approvers"),
+        ("{approvers: [lead], accounts: [other]}", "", 'no account "other"'),
+        ("{approvers: [lead], tell: [desk]}", "", 'no channel "desk"'),
+        ("{approvers: [lead], longest: 31d}", "", "is out of range"),
+        ("{approvers: [lead], actions: []}", "", "actions"),
+        ("{approvers: [lead]}", "requests: {listen: 127.0.0.1:15432}", "system pg listens there already"),
+    ],
+)
+def test_what_may_be_asked_for_has_somebody_to_approve_it(
+    tmp_path: Path, requests: str, more: str, expected: str
+) -> None:
+    found = lines(tmp_path, ASK.replace("{REQUESTS}", requests) + more)
+    assert [expected in line for line in found] == ([True] if expected else [])
+
+
+def test_a_token_is_never_asked_for_in_plaintext_from_elsewhere(tmp_path: Path) -> None:
+    plain = GOOD.replace("tls: {certificate: c, key: k}\n", "")
+    for address, refused in (("127.0.0.1:1", False), ("[::1]:1", False), ("10.0.0.1:1", True), ("0.0.0.0:1", True)):
+        found = lines(tmp_path, plain + f"requests: {{listen: '{address}'}}")
+        assert any("would take tokens in plaintext" in line for line in found) is refused
