@@ -96,8 +96,13 @@ class SSHAdapter:
     async def _relayed(self, entrance: Entrance, system: SystemFacts) -> None:
         leg, admission = entrance.leg, entrance.admission
 
+        told = False
+
         async def goodbye(refused: Refused) -> None:
-            await say(leg, rule(refused).code, spoken(refused))
+            nonlocal told
+            if not told:  # whoever ends the session ends the host's side too, which is then found to be lost
+                told = True
+                await say(leg, rule(refused).code, spoken(refused))
 
         admission.on_cut(goodbye)
         try:

@@ -52,6 +52,11 @@ class GlobalRequests:
             self.listening = True
         return self.listening
 
+    def ask_host(self, payload: bytes) -> None:
+        """The bridge's own request; the agent hears no answer."""
+        self._answers.bridge_asked_host()
+        self._host.write(payload)
+
     def from_host(self, payload: bytes) -> None:
         """The host's own requests are keepalives and its keys (hostkeys-00), which are never the bridge's."""
         if payload[0] != codec.GLOBAL_REQUEST:

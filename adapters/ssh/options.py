@@ -53,6 +53,14 @@ class Options(BaseModel):
         default=8, ge=1, le=100, description="Logins to one host at a time, below its sshd's MaxStartups."
     )
 
+    keepalive: int = Field(
+        default=60, ge=0, le=3600,
+        description="Seconds of silence after which the host, or the agent, is asked whether it is there; 0: never.",
+    )  # fmt: skip
+    keepalive_unanswered: int = Field(
+        default=3, ge=1, le=100, description="So many unanswered keepalives, and one more interval, end the session."
+    )
+
     # -- what an agent may do
 
     environment: tuple[str, ...] = Field(

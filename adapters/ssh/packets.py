@@ -29,6 +29,9 @@ MAX_PACKET = 256 * 1024
 """RFC 4253 asks for 35,000 bytes; OpenSSH sends up to 32 KiB of data in one and takes 256 KiB."""
 
 GCM_TAG = 16
+NOISE = 256
+"""Random bytes that are fetched at a time: a packet needs 4 to 19 of them, and each fetch is a call of the kernel."""
+
 SHORTEST = 5  # padding length, and four bytes of padding at least (section 6)
 WRAP = 2**32
 
@@ -77,6 +80,7 @@ class Sealer:
         self.sealed = 0  # bytes since the keys were taken
         self.seal: Callable[[bytes], bytes | bytearray] = self._plain
         self._block = 8
+        self._noise, self._noise_at = b"", 0
 
     def take_keys(self, keys: Keys, *, restart: bool) -> None:
         """``restart``: the sequence begins at 0 (strict key exchange)."""
@@ -100,7 +104,10 @@ class Sealer:
             padding += self._block
         length = 1 + len(payload) + padding
         self.sealed += length
-        return length, b"".join((bytes((padding,)), payload, os.urandom(padding)))
+        at, self._noise_at = self._noise_at, self._noise_at + padding
+        if self._noise_at > len(self._noise):
+            self._noise, at, self._noise_at = os.urandom(NOISE), 0, padding
+        return length, b"".join((bytes((padding,)), payload, self._noise[at : at + padding]))
 
     def _plain(self, payload: bytes) -> bytes:
         length, rest = self._padded(payload, 0)
@@ -144,6 +151,7 @@ class Opener:
         self._at = 0
         self._open: Callable[[], bytes | None] = self._plain
         self._block = 8
+        self._tail: int | None = 0  # what follows the announced length; None where it is announced in secret
         self._length = -1  # of the packet whose first block is decrypted already
         self._first = b""
 
@@ -155,25 +163,44 @@ class Opener:
         self._block = 8 if mode == "3des" else 16
         if mode == "gcm":
             self._gcm, self._nonce = AESGCM(keys.key[:size]), _Nonce(keys.iv)
-            self._open = self._opened_gcm
+            self._open, self._tail = self._opened_gcm, GCM_TAG
             return
         self._cipher: Any = _cipher(mode, keys.key[:size], keys.iv).decryptor()
         self._mac = _Mac(keys)
-        self._open = self._opened_etm if keys.mac.endswith(ETM) else self._opened_both
+        if keys.mac.endswith(ETM):
+            self._open, self._tail = self._opened_etm, self._mac.size
+        else:
+            self._open, self._tail = self._opened_both, None
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The payloads that are whole now; ``sequence`` counts the one that is given already. Raises PeerFault.
 
-        Packets are opened where they lie: bulk is not copied but for the end of a chunk.
+        Packets are opened where they lie: bulk is not copied but for the packet that a chunk ends in.
         """
-        if self._rest:
-            self._rest += data
-        whole = self._rest or data
-        self._view, self._at = memoryview(whole), 0
+        at = 0
+        while self._rest and at < len(data):
+            step = self._missing()
+            self._rest += data[at : at + step]
+            at += step
+            yield from self._opened(self._rest)
+        if at < len(data):
+            yield from self._opened(memoryview(data)[at:])
+
+    def _missing(self) -> int:
+        """How many bytes to add to the packet that ``_rest`` begins: no more than it has, where its length is known."""
+        if self._tail is None:
+            return MAX_PACKET
+        if len(self._rest) < 4:
+            return 4
+        return 4 + int.from_bytes(self._rest[:4], "big") + self._tail - len(self._rest)
+
+    def _opened(self, data: bytearray | memoryview) -> Iterator[bytes]:
+        """Of ``data``; its end is kept."""
+        self._view, self._at = memoryview(data), 0
         while (payload := self._open()) is not None:
             self.sequence = (self.sequence + 1) % WRAP
             yield payload
-        if self._at or whole is data:
+        if self._at or data is not self._rest:
             self._rest = bytearray(self._view[self._at :])
         self._view = memoryview(b"")
 

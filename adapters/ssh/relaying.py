@@ -11,49 +11,66 @@ from dataclasses import replace
 from typing import Any
 
 from adapters.ssh import codec
-from adapters.ssh.channels import Channel
+from adapters.ssh.channels import Channel, Window
 from adapters.ssh.codec import Asked, Confirmation, Opening
 from adapters.ssh.fields import Fields
 from adapters.ssh.gate import SSH_PORT, Gate, survived
 from adapters.ssh.global_requests import GlobalRequests
+from adapters.ssh.keepalive import REQUEST as KEEPALIVE
+from adapters.ssh.keepalive import Keepalive
 from adapters.ssh.leg import Leg
 from adapters.ssh.options import Options
 from adapters.ssh.public_keys import NO_LIMITS, Limits
 from adapters.ssh.requests import ChannelRequests
+from adapters.ssh.wire import WireLeg
 from bridge.adapter import (
     Admission,
     PeerFault,
+    Reason,
     Refused,
     Stream,
+    StreamClosed,
     SystemFacts,
     Take,
 )
+from bridge.adapter.relay import Side
 from bridge.adapter.relay import relay as both_ways
 
 RESERVE = 64 * 1024
 """Of the agent's window, kept from the host: the bridge's own answers (SFTP refusals) go into it."""
 
-LARGEST_WINDOW = 2**32 - 1
 BY_APPLICATION = 11
 
 
 async def relay(
-    agent: Leg,
-    host: Leg,
+    agent: WireLeg,
+    host: WireLeg,
     admission: Admission,
     system: SystemFacts,
     options: Options,
     *,
     limits: Limits = NO_LIMITS,
 ) -> None:
-    """Until one side has gone. Raises what the legs and the gate raise; every permit has its outcome then."""
-    port = host.stream.peer.port  # type: ignore[attr-defined]
-    session = Relay(agent, host, admission, system, options, limits, ssh_port=port)
+    """Until one side has gone. Raises what the legs and the gate raise, Refused where the host has gone while something
+    ran there, and StreamClosed where the agent's connection broke; every permit has its outcome then."""
+    session = Relay(agent, host, admission, system, options, limits, ssh_port=host.stream.peer.port)
+    if options.keepalive:
+        of_host = Keepalive(host, session.ask_host, options.keepalive, options.keepalive_unanswered)
+        of_agent = Keepalive(agent, session.ask_agent, options.keepalive, options.keepalive_unanswered)
+
+        async def look() -> None:
+            try:
+                await of_host.look(agent)
+                await of_agent.look(host)
+            except StreamClosed:
+                return  # the relay hears it too
+
+        admission.each_second(look)
 
     async def goodbye() -> None:
         host.disconnect(BY_APPLICATION, "the agent has gone")
         await host.flush()
-        await host.stream.close()  # type: ignore[attr-defined]
+        await host.stream.close()
 
     async def to_host(data: bytes) -> None:
         await host.flush()
@@ -62,15 +79,22 @@ async def relay(
         await agent.flush()
 
     try:
-        await both_ways(
+        end = await both_ways(
             _source(agent, session.from_agent),
             _source(host, session.from_host),
             to_upstream=to_host,
             to_client=to_agent,
             on_client_eof=goodbye,
         )
+        left_open = session.runs_something()
     finally:
         session.end()
+    cause = (agent if end.side is Side.CLIENT else host).given_up or end.cause
+    if end.side is Side.UPSTREAM and left_open:
+        text = "the connection to the legacy system was lost"
+        raise Refused(Reason.UPSTREAM_LOST, text, reference=admission.session, detail=cause)
+    if end.side is Side.CLIENT and cause:
+        raise StreamClosed(cause)
 
 
 class _Source:
@@ -114,6 +138,18 @@ class Relay:
         self._delayed: list[Opening] = []
         self._global = GlobalRequests(agent, host, admission, self._gate)
 
+    def ask_host(self) -> None:
+        """Whether it is still there."""
+        self._global.ask_host(KEEPALIVE)
+
+    def ask_agent(self) -> None:
+        """Its answer goes nowhere, as all answers of the agent."""
+        self._agent.write(KEEPALIVE)
+
+    def runs_something(self) -> bool:
+        """Whether the host has a channel that it has not closed."""
+        return any(not channel.closed_by_host for channel in self._by_host.values())
+
     # -- from the agent
 
     def from_agent(self, payload: bytes) -> Any:
@@ -123,9 +159,8 @@ class Relay:
             size = codec.size(payload)
             if channel is None or channel.refused:
                 return None
-            channel.room -= size
-            if channel.room < 0:
-                raise PeerFault("more came than the window of a channel allows")
+            if (more := channel.room.used(size)) and channel.agent is not None:
+                self._agent.write(codec.adjust(channel.agent, more))
             if not channel.started and channel.kind == "session":
                 return None  # nothing runs that could take it, and it must not wait at the host for what will
             channel.sent += size
@@ -179,7 +214,7 @@ class Relay:
             confirmed = Confirmation.parse(payload)
             if confirmed.sender in self._by_agent:
                 raise PeerFault("a channel number is used twice")
-            channel.agent, channel.window = confirmed.sender, confirmed.window
+            channel.agent, channel.window = confirmed.sender, Window(confirmed.window)
             self._by_agent[confirmed.sender] = channel
         else:
             channel.closed_by_agent = channel.closed_by_host = True
@@ -187,14 +222,9 @@ class Relay:
         self._host.write(payload)
 
     def _adjusted(self, channel: Channel, payload: bytes) -> None:
-        count = Fields(payload, 5).number()
-        channel.window += count
-        if channel.window > LARGEST_WINDOW:
-            raise PeerFault("the window of a channel is too large")
-        paid = min(channel.debt, count)
-        channel.debt -= paid
-        if count > paid and not channel.refused and channel.host is not None:
-            self._host.write(codec.adjust(channel.host, count - paid))
+        more = channel.window.widened(Fields(payload, 5).number())
+        if more and not channel.refused and channel.host is not None:
+            self._host.write(codec.adjust(channel.host, more))
         if channel.tap is not None:
             channel.tap.may_speak()
 
@@ -213,12 +243,13 @@ class Relay:
         if len(self._by_agent) >= self._options.max_channels:
             self._not_opened(opening, codec.SHORTAGE, "too many channels")
             return
-        channel = Channel(opening.kind, agent=opening.sender, window=opening.window)
+        channel = Channel(opening.kind, agent=opening.sender, window=Window(opening.window))
         if opening.kind == "session":
             if self._global.no_more_sessions:
                 self._not_opened(opening, codec.PROHIBITED, "no more sessions were asked for")
                 return
             if opening.window > 4 * RESERVE:
+                channel.window = Window(opening.window, RESERVE)
                 opening = replace(opening, window=opening.window - RESERVE)
         elif opening.kind == "direct-tcpip":
             try:
@@ -286,9 +317,8 @@ class Relay:
     def _shown(self, channel: Channel, message: int, payload: bytes) -> Any:
         size = codec.size(payload)
         channel.received += size
-        channel.window -= size
-        if channel.window < 0:
-            raise PeerFault("the host sent more than the window of a channel allows")
+        if (more := channel.window.used(size)) and channel.host is not None:
+            self._host.write(codec.adjust(channel.host, more))
         if channel.recorder is not None:
             channel.recorder.show(payload[-size:] if size else b"")
         if channel.tap is not None and message == codec.DATA:
@@ -312,7 +342,7 @@ class Relay:
             confirmed = Confirmation.parse(payload)
             if channel.host is not None or confirmed.sender in self._by_host:
                 raise PeerFault("the host opened a channel twice")
-            channel.host, channel.room = confirmed.sender, confirmed.window
+            channel.host, channel.room = confirmed.sender, Window(confirmed.window)
             self._by_host[confirmed.sender] = channel
         elif message == codec.OPEN_FAILURE:
             if channel.host is not None:
@@ -321,7 +351,9 @@ class Relay:
             channel.status = "not opened"
             self._forget_if_over(channel)
         elif message == codec.WINDOW_ADJUST:
-            channel.room += Fields(payload, 5).number()
+            if (more := channel.room.widened(Fields(payload, 5).number())) and channel.agent is not None:
+                self._agent.write(codec.adjust(channel.agent, more))
+            return
         self._agent.write(payload)
 
     def _closed_by_host(self, channel: Channel, payload: bytes) -> None:
@@ -335,7 +367,7 @@ class Relay:
         if opening.kind != "forwarded-tcpip" or not self._global.listening or full or opening.sender in self._by_host:
             self._host.write(codec.open_failure(opening.sender, codec.PROHIBITED, "not served"))
             return
-        self._by_host[opening.sender] = Channel(opening.kind, host=opening.sender, room=opening.window)
+        self._by_host[opening.sender] = Channel(opening.kind, host=opening.sender, room=Window(opening.window))
         self._agent.write(payload)
 
     def _of_host(self, payload: bytes) -> Channel | None:

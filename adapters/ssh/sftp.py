@@ -153,8 +153,9 @@ class SFTPTap:
     def _keep(self, count: int) -> None:
         """Bytes that the host never gets, so never credits."""
         if self._channel.agent is not None:
-            self._channel.room += count
-            self._agent.write(codec.adjust(self._channel.agent, count))
+            more = self._channel.room.widened(count)
+            if more:
+                self._agent.write(codec.adjust(self._channel.agent, more))
 
     def _wrote(self, data: bytes, at: int, end: int) -> None:
         fields = Fields(data[at : min(end, at + BULK_HEAD)], 5)
@@ -312,10 +313,9 @@ class SFTPTap:
             self._flush_said()
 
     def _flush_said(self) -> None:
-        while self._said and self._channel.agent is not None and self._channel.window >= len(self._said[0]):
+        while self._said and self._channel.agent is not None and self._channel.window.left >= len(self._said[0]):
             packet = self._said.popleft()
-            self._channel.debt += len(packet)
-            self._channel.window -= len(packet)
+            self._channel.window.lent(len(packet))
             self._agent.write(codec.data(self._channel.agent, packet))
 
     def _answered(self, head: bytes) -> None:

@@ -73,14 +73,19 @@ class Exchange(Protocol):
 
 
 class WireLeg:
-    """Implements ``leg.Leg``; before the login is done, ``message`` gives one message at a time."""
+    """Implements ``leg.Leg``; before the login is done, ``message`` gives one message at a time.
+
+    ``chunks`` counts what came since ``run`` reads; ``busy`` while it does not. ``given_up`` says why, once it was.
+    """
 
     def __init__(self, stream: Stream, exchange: Exchange) -> None:
         self.stream = stream
         self.exchange = exchange
         self._pending: list[bytes] = []  # never more than one chunk brings
         self._unheld: list[Deferred[None]] = []
-        self._busy = True  # until ``run`` reads
+        self.busy = True
+        self.chunks = 0
+        self.given_up = ""
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -88,7 +93,7 @@ class WireLeg:
 
     async def begin(self) -> None:
         self.exchange.begin()
-        await self._send()
+        await self.send()
 
     async def message(self, timeout: float) -> bytes:
         """The next message of the login. Raises TimedOut, PeerFault, StreamClosed."""
@@ -108,17 +113,18 @@ class WireLeg:
                 else:
                     await found()
         finally:
-            await self._send()
+            await self.send()
 
     def write(self, payload: bytes) -> None:
         self.exchange.put(payload)
 
     async def flush(self) -> None:
-        await self._send()
-        if self.exchange.held and not self._busy:
+        await self.send()
+        if self.exchange.held and not self.busy:
             await self._until_exchanged()
 
-    async def _send(self) -> None:
+    async def send(self) -> None:
+        """What is written and not held back by a key exchange."""
         data = self.exchange.out.take()
         if data:
             await self.stream.send(data)
@@ -134,7 +140,8 @@ class WireLeg:
 
     async def run(self, take: Take, after: Callable[[], Coroutine[None, None, None]]) -> str:
         async def chunk(data: bytes) -> None:
-            self._busy = True
+            self.busy = True
+            self.chunks += 1
             try:
                 for found in self.exchange.feed(data):
                     if not isinstance(found, bytes):
@@ -142,25 +149,25 @@ class WireLeg:
                     elif (waiting := self._given(take, found)) is not None:
                         await waiting
                 self.exchange.rekey_if_due()
-                await self._send()
+                await self.send()
                 if not self.exchange.exchanging:
                     self._release()
                 await after()
             finally:
-                self._busy = False
+                self.busy = False
 
         try:
             while self._pending:
                 if (waiting := self._given(take, self._pending.pop(0))) is not None:
                     await waiting
             await after()
-            self._busy = False
+            self.busy = False
             return await self.stream.each(chunk)
         except Goodbye:
             await after()
             return ""
         finally:
-            self._busy = True
+            self.busy = True
             self._release()
 
     @staticmethod
@@ -175,6 +182,11 @@ class WireLeg:
         waiting, self._unheld = self._unheld, []
         for one in waiting:
             one.callback(None)
+
+    def give_up(self, cause: str) -> None:
+        """Drops the connection; ``cause`` are the words of the break."""
+        self.given_up = cause
+        self.stream.abort()
 
     def disconnect(self, code: int, text: str) -> None:
         self.exchange.put(struct.pack("!BI", DISCONNECT, code) + string(text) + string(""))

@@ -140,13 +140,10 @@ class Fleet:
         took, said = lane.run("wc -c", stdin=self.source)
         return self._rate(lane, took, int(said))
 
-    def per_cpu(self, lane: Lane, transfer: Callable[[Lane], float]) -> float:
-        """MB for each second of processor time of the bridge of that way: other load of the machine counts less."""
-        process = self._peer if lane.name == PEER else self.bridge.process
-        pid = process.pid if process else 0
-        before = processor_time(pid)
-        transfer(lane)
-        return self.bulk / 1e6 / (processor_time(pid) - before)
+    def processor_time(self, lane: Lane) -> float:
+        """Seconds that the bridge of that way has used; 0 where there is none."""
+        process = {PEER: self._peer, "bridge": self.bridge.process}.get(lane.name)
+        return processor_time(process.pid) if process else 0.0
 
     def _rate(self, lane: Lane, took: float, got: int) -> float:
         if got != self.bulk:

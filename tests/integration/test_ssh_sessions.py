@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -80,6 +82,42 @@ def test_a_host_that_goes_away_ends_the_session(operator: Client, modern: Sshd) 
     finally:
         modern.start()
     assert operator.ssh("echo back").stdout == b"back\n"
+
+
+def test_a_host_that_is_frozen_ends_the_session_and_a_silent_one_does_not(gate: Bridge) -> None:
+    """TCP holds the connection of both; sshd answers a keepalive while its command says nothing."""
+    client = Client(gate, "operator-1", "watched")
+    running = client.start("sleep 5; echo still-there; read x; kill -STOP $PPID; sleep 30; kill -CONT $PPID")
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"still-there\n"
+    _, said = running.communicate(b"freeze\n", timeout=TIMEOUT)
+    assert (running.returncode, b"the connection to the legacy system was lost" in said) == (255, True)
+    session = client.session()
+    closed = gate.session_events(session, closed=True)[-1]
+    assert (closed["reason"], closed["outcome"]) == ("upstream-lost", "failure")
+    assert "none of 4 keepalives was answered in 10 s" in closed["detail"]["text"]
+    (command,) = gate.operations(session)
+    assert command["outcome"] == "unknown"
+
+
+def test_an_agent_that_is_frozen_ends_its_session(gate: Bridge, tmp_path: Path) -> None:
+    client = Client(gate, "operator-1", "watched")
+    mark = f"mark-{tmp_path.name}"
+    running = client.start(f"echo started; exec -a {mark} sleep 60")
+    assert running.stdout is not None
+    assert running.stdout.readline() == b"started\n"
+    ssh = int(subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, check=True).stdout)
+    os.kill(ssh, signal.SIGSTOP)
+    try:
+        session = client.session()
+        gate.wait(lambda: gate.events(session=session, type="session.close"), 40, "given up")
+        closed = gate.session_events(session)[-1]
+        assert closed["reason"] == "connection-lost"
+        assert "none of 4 keepalives was answered in 10 s" in closed["detail"]["text"]
+        gate.wait(lambda: not _runs(mark), 10, "ended on the host")
+    finally:
+        os.kill(ssh, signal.SIGCONT)
+        running.communicate(timeout=TIMEOUT)
 
 
 # -- clients that do not read

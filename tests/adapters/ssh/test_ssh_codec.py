@@ -48,7 +48,7 @@ def test_the_size_of_data_is_its_own(make: Any) -> None:
             codec.size(wrong)
 
 
-@given(st.lists(st.sampled_from(["host asked", "bridge answers", "host answers"]), max_size=30))
+@given(st.lists(st.sampled_from(["host asked", "bridge asked", "bridge answers", "host answers"]), max_size=30))
 def test_answers_come_in_the_order_of_the_requests(story: list[str]) -> None:
     answers, asked, given_ = Answers(), [], []
     at_host: list[bytes] = []
@@ -58,12 +58,16 @@ def test_answers_come_in_the_order_of_the_requests(story: list[str]) -> None:
             answers.asked_host()
             asked.append(name)
             at_host.append(name)
+        elif step == "bridge asked":
+            answers.bridge_asked_host()
+            at_host.append(b"for nobody else")
         elif step == "bridge answers":
             asked.append(name)
             given_ += answers.ours(name)
         elif at_host:
             given_ += answers.from_host(at_host.pop(0))
     assert given_ == asked[: len(given_)]
-    assert len(answers) == len(asked) - len(given_)
-    assert len(answers.all(b"instead")) == len(asked) - len(given_)
+    own = at_host.count(b"for nobody else")
+    assert len(answers) == len(asked) - len(given_) + own
+    assert len(answers.all(b"instead")) == len(asked) - len(given_) + own
     assert len(answers) == 0

@@ -265,8 +265,27 @@ def test_no_side_sends_more_than_the_window() -> None:
     talk.hear(codec.data(A, bytes(WINDOW)))
     talk.say(codec.adjust(H, 10))
     assert talk.hear(codec.stderr(A, bytes(10)))[0]
-    with pytest.raises(PeerFault, match="the host sent more"):
+    with pytest.raises(PeerFault, match="more came than the window"):
         talk.hear(codec.data(A, b"x"))
+
+
+def test_a_window_is_widened_in_large_steps_and_at_once_when_it_is_nearly_used_up() -> None:
+    """Each telling costs as much as a packet of data."""
+    talk = Talk().open()
+    talk.ask("exec", string("cat"))
+    talk.hear(codec.answer(A, success=True))
+    told: list[int] = []
+    for _ in range(16):
+        talk.hear(codec.data(A, bytes(96 * 1024)))
+        told += [Fields(one, 5).number() for one in talk.say(codec.adjust(H, 96 * 1024))[1]]
+    assert told == [288 * 1024] * 5
+    bulk = codec.data(A, bytes(3 * WINDOW // 4))
+    assert talk.hear(bulk) == ([bulk], [codec.adjust(H, 96 * 1024)])
+    assert talk.say(codec.adjust(H, 1000)) == ([], [codec.adjust(H, 1000)])
+    used = codec.data(H, bytes(WINDOW - WINDOW // 4))
+    assert (talk.say(used), talk.hear(codec.adjust(A, 9))) == (([], [used]), ([], []))
+    last = codec.data(H, b"x")
+    assert talk.say(last) == ([codec.adjust(A, 9)], [last]), "what was allowed is not kept from who has used the rest"
 
 
 def test_a_window_has_32_bits() -> None:
@@ -453,6 +472,22 @@ def test_a_host_confirms_a_channel_once(number_: int) -> None:
 @pytest.mark.parametrize("message", [codec.REQUEST_SUCCESS, codec.REQUEST_FAILURE])
 def test_answers_to_the_bridges_own_keepalives_go_no_further(message: int) -> None:
     assert Talk().say(bytes((message,))) == ([], [])
+
+
+def test_what_the_bridge_asks_the_host_is_answered_to_nobody_else() -> None:
+    """In its place among what the agent has asked."""
+    talk = Talk(forwarding=True)
+    talk.relay.ask_host()
+    alive = bytes((codec.GLOBAL_REQUEST,)) + string("keepalive@openssh.com") + flag(True)
+    forward = bytes((codec.GLOBAL_REQUEST,)) + string("tcpip-forward") + flag(True) + string("localhost") + number(0)
+    assert talk.say(forward) == ([], [alive, forward])
+    talk.relay.ask_host()
+    assert talk.hear(bytes((codec.REQUEST_FAILURE,)))[0] == []
+    given = bytes((codec.REQUEST_SUCCESS,)) + number(4711)
+    assert talk.hear(given)[0] == [given]
+    assert talk.hear(bytes((codec.REQUEST_FAILURE,)))[0] == []
+    talk.relay.ask_agent()
+    assert talk.say(bytes((codec.REQUEST_FAILURE,))) == ([alive], [])
 
 
 def test_keepalives_and_the_hosts_own_keys_are_answered_on_the_spot() -> None:

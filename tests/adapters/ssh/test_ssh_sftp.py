@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
 
 from adapters.ssh import codec, sftp
-from adapters.ssh.channels import Channel
+from adapters.ssh.channels import Channel, Window
 from adapters.ssh.fields import Fields, number, string
 from bridge.adapter import Action, AgentFacts, PeerFault, Reason, Refused
 from bridge.testing.door import FakeAdmission, FakeDoor
@@ -42,7 +42,7 @@ class PlayedLeg:
 class Talk:
     def __init__(self) -> None:
         self.agent, self.host = PlayedLeg(), PlayedLeg()
-        self.channel = Channel("session", A, H, window=10**6)
+        self.channel = Channel("session", A, H, window=Window(10**6))
         self.admission = FakeAdmission(FakeDoor(), AgentFacts("deploy-7", "Deploy 7", "payments"), tuple(Action))
         self.tap = sftp.SFTPTap(self.channel, self.agent, self.host, self.admission)  # type: ignore[arg-type]
 
@@ -101,7 +101,7 @@ def test_an_upload(cut: int) -> None:
     assert talk.agent.data == packet(sftp.VERSION, number(3)) + HANDLE + GOOD
     assert talk.ends == [("sftp.write", [("success", 40_005 if cut > 7 else 95)])]
     assert talk.admission.permits[0].operation.objects == ("/srv/new",)
-    assert (talk.agent.credit, talk.channel.debt) == (0, 0)
+    assert (talk.agent.credit, talk.channel.window.left) == (0, 10**6)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 10**9])
@@ -150,7 +150,7 @@ def test_a_reader_changes_nothing_and_goes_on_reading(change: bytes, cut: int) -
     assert (fields.byte(), fields.number(), fields.number()) == (sftp.STATUS, 5, sftp.PERMISSION_DENIED)
     assert fields.text() == "identity-bridge: not covered (reference ses_1)"
     assert talk.agent.credit == len(change), "the agent's window is credited for what the host never got"
-    assert talk.channel.debt == len(talk.agent.data), "and is charged for what the host never said"
+    assert talk.channel.window.left == 10**6 - len(talk.agent.data), "and is charged for what the host never said"
     assert talk.admission.permits == []
 
 
@@ -218,19 +218,19 @@ def test_refusals_wait_for_the_agents_window() -> None:
     """Data beyond the window is dropped by OpenSSH's client; its transfer would hang."""
     talk = Talk()
     talk.admission.refuse[Action.WRITE] = REFUSED
-    talk.channel.window = 10
+    talk.channel.window = Window(10)
     talk.say(CHANGES[0])
     assert talk.agent.data == b""
-    talk.channel.window += 1000
+    talk.channel.window.widened(1000)
     talk.tap.may_speak()
     assert talk.agent.data[4] == sftp.STATUS
-    assert talk.channel.window == 1010 - len(talk.agent.data)
+    assert talk.channel.window.left == 1010 - len(talk.agent.data)
 
 
 def test_refusals_without_room_have_a_limit() -> None:
     talk = Talk()
     talk.admission.refuse[Action.WRITE] = REFUSED
-    talk.channel.window = 0
+    talk.channel.window = Window()
     for _ in range(sftp.MOST_SAID):
         talk.say(CHANGES[0])
     with pytest.raises(PeerFault, match="too many refused"):

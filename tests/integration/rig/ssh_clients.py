@@ -97,6 +97,7 @@ def hosts_document(account: Account, modern: Sshd, legacy: Sshd) -> dict[str, An
         "wrong": _system(account, modern, "PW_WRONG", **pinned),
         "recorded": _system(account, modern, **pinned, recording="required"),
         "enrolled": _system(account, modern, known_hosts=str(modern.known_hosts.with_name("enrolled.known_hosts"))),
+        "watched": _system(account, modern, **pinned, keepalive=2, keepalive_unanswered=4),
         "brief": {**_system(account, modern, **pinned), "max_session": "3s"},
     }
     every = ["read", "write", "admin"]
