@@ -75,6 +75,7 @@ def share(engine: Engine, signer: Signer) -> float:
         # Without the tree the transaction is given up, so that the log stays one.
         with mock.patch.object(appending, "extend", appending.extend if tree else lambda *_: None):
             connection = engine.connect()
+            connection.begin()
             first = appending.append(connection, "bench", entries, timestamps)
             if tree:
                 checkpoints.append(connection, first + GROUP - 1)
