@@ -69,6 +69,7 @@ class Key:
         if len(raw) != 33 or raw[0] not in (1, 4) or self.id.hex() != id.lower():
             raise Wrong(f"not an Ed25519 key, or damaged: {text!r}")
         self.witness = raw[0] == 4
+        self.text, self.since, self.until = text.strip(), 0, sys.maxsize
         self._key = Ed25519PublicKey.from_public_bytes(raw[1:])
 
     def verifies(self, text: str, signature: bytes) -> bool:
@@ -107,13 +108,41 @@ def checkpoint(note: str, keys: Sequence[Key]) -> tuple[int, bytes]:
     lines = note.split("\n")
     if len(lines) < 4 or not lines[1].isdecimal():
         raise Wrong("not a checkpoint")
-    if not any(signed_by(note, key) for key in keys if key.name == lines[0] and not key.witness):
-        raise Wrong(f"no key given here signed this checkpoint of {lines[0]}, {lines[1]} events")
+    size, own = int(lines[1]), [key for key in keys if key.name == lines[0] and not key.witness]
+    signed = [key for key in own if signed_by(note, key)]
+    if not signed:
+        raise Wrong(f"no key given here signed this checkpoint of {lines[0]}, {size} events")
+    if not any(key.since < size <= key.until for key in signed):
+        raise Wrong(f"the key that signed this checkpoint of {size} events was replaced at {signed[0].until}")
     try:
         root = base64.b64decode(lines[2], validate=True)
     except ValueError:
         raise Wrong("not a checkpoint: its root cannot be read") from None
-    return int(lines[1]), root
+    return size, root
+
+
+def with_changes(keys: Sequence[Key], notes: Sequence[str]) -> list[Key]:
+    """The keys given, and those that came before and after them: each change is a checkpoint that both keys signed."""
+    known = {key.text: Key(key.text) for key in keys}
+    found = [change for note in notes for change in [changed(note)] if change]
+    for _, old, new in reversed(found):
+        if new.text in known:
+            known.setdefault(old.text, old)
+    for size, old, new in found:
+        before = known.get(old.text)
+        if before and before.since < size <= before.until:
+            before.until, new.since = size, size
+            known[new.text] = new
+    return list(known.values())
+
+
+def changed(note: str) -> tuple[int, Key, Key] | None:
+    for line in note.split("\n\n")[0].split("\n")[3:]:
+        if line.startswith("idbridge-key-change "):
+            old, new = (Key(text) for text in line.split(" ")[1:3])
+            if old.name == new.name == note.split("\n")[0] and signed_by(note, old) and signed_by(note, new):
+                return int(note.split("\n")[1]), old, new
+    return None
 
 
 # -- the tree
@@ -196,6 +225,7 @@ class Tree:
 
 
 def verify_proofs(proofs: dict[str, Any], keys: Sequence[Key], witnesses: Sequence[Key], say: Any) -> None:
+    keys = with_changes(keys, proofs.get("keys", ()))
     for event in proofs["events"]:
         proof, _, note = event["proof"].partition("\n\n")
         first, second, *lines = proof.split("\n")
@@ -230,7 +260,7 @@ def verify_segment(text: str, keys: Sequence[Key], witnesses: Sequence[Key], say
     top, *bodies = text.split("\n")[:-1]
     header = json.loads(top)
     first, last, peaks = header["first"], header["last"], [bytes.fromhex(hash) for hash in header["peaks"]]
-    size, root = checkpoint(header["checkpoint"], keys)
+    size, root = checkpoint(header["checkpoint"], with_changes(keys, header.get("keys", ())))
     if size != last or len(bodies) != last - first + 1:
         raise Wrong(f"a segment of events {first} to {last} that holds {len(bodies)}: it was cut, or written by halves")
     if len(peaks) != bin(first - 1).count("1"):
@@ -253,6 +283,7 @@ def verify_pack(path: Path, keys: Sequence[Key], witnesses: Sequence[Key], kept:
     with tempfile.TemporaryDirectory() as folder, tarfile.open(path, "r:gz") as archive:
         place, members = Path(folder), iter(archive)
         text = head(archive, next(members, None), "manifest.json")
+        keys = with_changes(keys, json.loads(text).get("keys", ()))
         manifest = told(text, head(archive, next(members, None), "manifest.note"), keys)
         unpack(archive, members, manifest["files"], place)
         note = (place / "checkpoint.txt").read_text(encoding="utf-8")
@@ -287,7 +318,8 @@ def told(text: str, note: str, keys: Sequence[Key]) -> dict[str, Any]:
     digest, log = hashlib.sha256(text.encode()).hexdigest(), manifest["log"]
     if not note.startswith(f"{PACK}\n{log}\nsha256:{digest}\n\n"):
         raise Wrong("manifest.json: is not the one that was signed")
-    if not any(signed_by(note, key) for key in keys if key.name == log and not key.witness):
+    present = [key for key in keys if key.name == log and not key.witness and key.until == sys.maxsize]
+    if not any(signed_by(note, key) for key in present):
         raise Wrong(f"no key given here signed this pack of {log}")
     return manifest
 
@@ -399,6 +431,7 @@ def say_pack(manifest: dict[str, Any], checkpoints: int, say: Any) -> None:
 def verify_database(path: Path, keys: Sequence[Key], witnesses: Sequence[Key], kept: Sequence[str], say: Any) -> None:
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
         signed = database.execute("SELECT size, note FROM checkpoint ORDER BY size").fetchall()
+        keys = with_changes(keys, [note for _, note in signed if "\nidbridge-key-change " in note])
         wanted = {size: [("the checkpoint", checkpoint(note, keys), size)] for size, note in signed}
         for note in kept:
             size, root = checkpoint(note, keys)

@@ -48,17 +48,19 @@ def verify(
     from bridge.daemon.calling import load_config
     from bridge.daemon.opening import log_evidence
     from bridge.translation.archive import Archive
+    from bridge.translation.key_change import in_thread_keys
     from bridge.translation.note import VerifierKey
     from bridge.translation.verifying import in_thread_verify
 
     loaded = load_config(config)
     engine, own = log_evidence(loaded)
     archive = Archive(engine, folder) if folder else keeping.archive(loaded, engine)
-    known = [VerifierKey.parse(text) for text in (*(keys or [str(own)]), *witnesses)]
+    given = [VerifierKey.parse(text) for text in (*(keys or [str(own)]), *witnesses)]
+    known = in_thread_keys(engine, given).all
     held = [_checkpoint(path, known) for path in kept]
     with _progress(quiet=as_json) as progress:
         report = in_thread_verify(
-            engine, known, held=held, since=_checkpoint(since, known) if since else None, archive=archive,
+            engine, given, held=held, since=_checkpoint(since, known) if since else None, archive=archive,
             columns=columns, progress=progress,
         )  # fmt: skip
     finding = str(report.findings[0]) if report.findings else ""
@@ -176,15 +178,29 @@ def erase(config: Path, as_json: bool, subject: str, dry_run: bool) -> None:
         click.echo(f"in clear in {found.clear} events: those go with log.retention only", err=True)
 
 
-@command("idbridge log key")
-def key(config: Path, as_json: bool) -> None:
-    """Show the public key that the log's checkpoints are verified with: give it to auditors and witnesses."""
-    from bridge.daemon.calling import load_config
-    from bridge.daemon.opening import log_evidence
+@command("idbridge log key rotate")
+@click.argument("action", type=click.Choice(["show", "prepare", "rotate"]), default="show")
+def key(config: Path, as_json: bool, action: str) -> None:
+    """Show the public key that the log's checkpoints are verified with: give it to auditors and witnesses.
 
-    _, own = log_evidence(load_config(config))
+    prepare makes the next key and shows it, so that witnesses can be given it (idbridge witness --log, beside the
+    present one). rotate, while the bridge is stopped, signs a last checkpoint with the old key, which names the new
+    one; whoever trusts the old key then knows the new one from the log. A witness cosigns nothing under a key that it
+    was not given: so a stolen key cannot be replaced in silence.
+    """
+    from bridge.daemon.calling import load_config
+    from bridge.daemon.opening import changed_log_key, log_evidence, prepared_log_key
+    from bridge.translation.key_change import in_thread_keys
+
+    loaded = load_config(config)
+    if action == "rotate":
+        changed_log_key(loaded)
+    engine, own = log_evidence(loaded)
+    if action == "prepare":
+        own = prepared_log_key(loaded)
+    former = [str(one) for one in in_thread_keys(engine, [own]).all if one != own]
     if as_json:
-        showing.as_json({"origin": own.name, "key": str(own)})
+        showing.as_json({"origin": own.name, "key": str(own), "former": former})
     else:
         click.echo(str(own))
 

@@ -35,9 +35,11 @@ from bridge.storage import StorageError, ThreadPool, open_engine, upgrade, writi
 from bridge.translation import facts
 from bridge.translation.appending import in_thread_append
 from bridge.translation.checkpoints import Checkpoints, load_signer
+from bridge.translation.key_change import in_thread_change_key, in_thread_prepare_key
 from bridge.translation.log import LogUnavailable
 from bridge.translation.note import Signer, VerifierKey
 from bridge.translation.overview import Overview
+from bridge.translation.personal import salted_event
 from bridge.translation.reading import LogReader
 from bridge.translation.record import Event, IndexKeys
 from bridge.translation.recordings import Recordings
@@ -45,6 +47,7 @@ from bridge.translation.vocabulary import (
     CONFIG_CHANGE,
     FAILURE,
     INTENT,
+    LOG_KEY,
     OUTCOME,
     PENDING,
     POLICY_VERSION,
@@ -215,6 +218,25 @@ def log_evidence(config: Config) -> tuple[Engine, VerifierKey]:
     """For verifying and proving, which read the database itself: the log, and the key that its checkpoints have."""
     engine, signer = log_signer(config)
     return engine, signer.key
+
+
+def prepared_log_key(config: Config) -> VerifierKey:
+    """The next key of the log, which signs nothing yet."""
+    return in_thread_prepare_key(config.bridge.state, config.log_origin)
+
+
+def changed_log_key(config: Config) -> VerifierKey:
+    """Replaces the log's key. Raises StateUnusable while a bridge runs."""
+    lock = own_state(config)
+    try:
+        engine, old = log_evidence(config)
+        new = prepared_log_key(config)
+        change = facts.change_section(old.name, {"public": str(old)}, {"public": str(new)})
+        sections = {"actor": Actor.at_terminal().section(), "change": change}
+        event = salted_event(Event(LOG_KEY, sections=sections), all=config.log.personal == "salted")
+        return in_thread_change_key(engine, config.bridge.state, config.bridge.name, event, config.log_origin)
+    finally:
+        os.close(lock)
 
 
 def log_signer(config: Config) -> tuple[Engine, Signer]:

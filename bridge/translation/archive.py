@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine
 from bridge.adapter import BridgeError
 from bridge.storage import reading, replace_private
 from bridge.translation.checkpoints import Signed, first_signed
+from bridge.translation.key_change import changes
 from bridge.translation.proving import cosigned
 from bridge.translation.pruned import pruned_upto
 from bridge.translation.stored_tree import StoredTree
@@ -174,5 +175,6 @@ def _content(connection: Connection, start: int, signed: Signed) -> bytes:
         "last": signed.size,
         "peaks": [hash.hex() for _, hash in StoredTree(connection).growing(start).peaks],
         "checkpoint": cosigned(connection, signed),
+        **({"keys": notes} if (notes := changes(connection, signed.size)) else {}),
     }
     return "\n".join([json.dumps(header, ensure_ascii=False), *bodies, ""]).encode()

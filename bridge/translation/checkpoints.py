@@ -10,6 +10,7 @@ Ideas:
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -97,6 +98,14 @@ class Checkpoints:
         """Signs what there is, if it is more than was signed."""
         self._seal(connection, StoredTree(connection).size())
 
+    def hand_over(self, connection: Connection, size: int, last: Signed | None, new: Signer) -> None:
+        """The last checkpoint of this signer names the ``new`` one, which signs it as well. Raises Inconsistent."""
+        tree = StoredTree(connection)
+        self._check(tree, size, last)
+        old = self.signer
+        text = Checkpoint(old.key.name, size, tree.root(size), f"{old.key} {new.key}").text
+        self._keep(connection, size, f"{text}\n{old.sign(text)}{new.sign(text)}")
+
     def _seal(self, connection: Connection, size: int) -> None:
         self._sealed_at, self._unsealed_since = self._monotonic(), None
         last = last_signed(connection)
@@ -110,6 +119,10 @@ class Checkpoints:
             self.refused = str(problem)
             return
         self.refused, self._own = "", note
+        self._keep(connection, size, note)
+
+    @staticmethod
+    def _keep(connection: Connection, size: int, note: str) -> None:
         at = time.time_ns() // 1_000_000
         connection.exec_driver_sql("INSERT INTO checkpoint (size, at, note) VALUES (?, ?, ?)", (size, at, note))
 
@@ -123,6 +136,16 @@ class Checkpoints:
             raise Inconsistent(f"the tree does not agree with the checkpoint of {before.size} events: it was changed")
 
 
+def _finish_change(state: Path, last: Signed) -> None:
+    """The new key takes its place, if a crash came between its first signature and that."""
+    draft = state / "log.key.next"
+    change = last.checkpoint.change
+    if change and draft.exists():
+        new = Signer(last.checkpoint.origin, load_key(draft)).key
+        if change.endswith(f" {new}"):
+            os.replace(draft, state / "log.key")
+
+
 def load_signer(state: Path, engine: Engine, origin: str) -> Signer:
     """The log's key, made at the first start. Raises KeyRefused, OSError, StorageError, NoteRefused.
 
@@ -133,6 +156,7 @@ def load_signer(state: Path, engine: Engine, origin: str) -> Signer:
         last = last_signed(connection)
     if last is None:
         return Signer(origin, load_or_create_key(path))
+    _finish_change(state, last)
     try:
         signer = Signer(origin, load_key(path))
     except FileNotFoundError:

@@ -31,6 +31,9 @@ SIGNATURE = 1
 COSIGNATURE = 4
 """Signature types: of the note's text, and of text and time."""
 
+CHANGE = "idbridge-key-change"
+"""What the extension line of a checkpoint begins with that names the next key (``key_change``)."""
+
 MAX_NOTE = 64 * 1024
 MAX_SIGNATURES = 32
 """Of a note that is read. Ours have one signature and one for each witness."""
@@ -162,15 +165,18 @@ def _signature(line: str) -> Signature:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What the log was when it had ``size`` events."""
+    """What the log was when it had ``size`` events. ``change``: the key that signed it last and the one that signs from
+    there on, with a blank between; "" in all others."""
 
     origin: str
     size: int
     root: bytes
+    change: str = ""
 
     @property
     def text(self) -> str:
-        return f"{self.origin}\n{self.size}\n{_base64(self.root)}\n"
+        extension = f"{CHANGE} {self.change}\n" if self.change else ""
+        return f"{self.origin}\n{self.size}\n{_base64(self.root)}\n{extension}"
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
@@ -181,7 +187,8 @@ class Checkpoint:
         root = _unbase64(lines[2], "a root")
         if len(root) != 32:
             raise NoteRefused("not a checkpoint: the root is not a SHA-256")
-        return cls(lines[0], int(lines[1]), root)
+        change = next((line.partition(" ")[2] for line in lines[3:] if line.startswith(f"{CHANGE} ")), "")
+        return cls(lines[0], int(lines[1]), root, change)
 
     def note(self, signer: Signer) -> str:
         return f"{self.text}\n{signer.sign(self.text)}"

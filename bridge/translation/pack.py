@@ -33,6 +33,7 @@ from sqlalchemy import Connection, Engine
 
 from bridge.storage import reading
 from bridge.translation.checkpoints import Signed, first_signed
+from bridge.translation.key_change import changes
 from bridge.translation.note import Signer, hash_line
 from bridge.translation.pack_summary import Summary
 from bridge.translation.proving import NotSignedYet, cosigned
@@ -114,7 +115,7 @@ def in_thread_pack(
             (place / name).write_text(_json(content), encoding="utf-8")
         text = summary.text(signer.key.name, packed.sections["events"], packed.size, packed.root)
         (place / "summary.md").write_text(text, encoding="utf-8")
-        _manifest(place, signer, scope, packed)
+        _manifest(place, signer, scope, packed, changes(connection))
         _archive(place, target)
     return packed
 
@@ -162,7 +163,7 @@ def _checkpoints(place: Path, connection: Connection, tree: StoredTree, signed: 
                 file.write(json.dumps(one, separators=(",", ":"), ensure_ascii=False) + "\n")
 
 
-def _manifest(place: Path, signer: Signer, scope: Scope, packed: Packed) -> None:
+def _manifest(place: Path, signer: Signer, scope: Scope, packed: Packed, keys: list[str]) -> None:
     files = {path.name: {"sha256": _digest(path), "size": path.stat().st_size} for path in sorted(place.iterdir())}
     manifest = {
         "format": FORMAT,
@@ -175,6 +176,7 @@ def _manifest(place: Path, signer: Signer, scope: Scope, packed: Packed) -> None
         "files": files,
         **packed.sections,
         **({"pruned": scope.pruned} if scope.pruned else {}),
+        **({"keys": keys} if keys else {}),
     }
     text = _json(manifest)
     (place / "manifest.json").write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine
 from bridge.adapter import BridgeError
 from bridge.storage import reading
 from bridge.translation.checkpoints import Signed, first_signed, last_signed
+from bridge.translation.key_change import changes
 from bridge.translation.note import VerifierKey, hash_line
 from bridge.translation.personal import known
 from bridge.translation.stored_tree import ManyProofs, StoredTree
@@ -62,7 +63,8 @@ def in_thread_prove(engine: Engine, events: Sequence[int], key: VerifierKey) -> 
         note = cosigned(connection, signed)
         tree = ManyProofs(connection, signed.size)
         proofs = [{**_body(connection, seq), "proof": _tlog_proof(tree, seq, signed.size, note)} for seq in events]
-    return {"format": FORMAT, "log": key.name, "key": str(key), "events": proofs}
+        told = {"keys": notes} if (notes := changes(connection)) else {}
+    return {"format": FORMAT, "log": key.name, "key": str(key), "events": proofs, **told}
 
 
 def _body(connection: Connection, seq: int) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from bridge.storage import StorageError, reading
 from bridge.translation.archive import Archive, SegmentDamaged, segments
 from bridge.translation.columns import DIFFERS, different, invented
 from bridge.translation.findings import Gone, Report
-from bridge.translation.note import COSIGNATURE, Checkpoint, Note, NoteRefused, VerifierKey, opened
+from bridge.translation.key_change import in_thread_keys
+from bridge.translation.note import COSIGNATURE, Checkpoint, Note, NoteRefused, VerifierKey
 from bridge.translation.personal import wrong
 from bridge.translation.pruned import Pruned, digest, every_pruned
 from bridge.translation.stored_tree import STEP, StoredTree, TreeDamaged
@@ -70,7 +71,8 @@ class _Verification:
         self._statement = f"SELECT seq, body, {beside} FROM event WHERE seq > ? AND seq <= ? ORDER BY seq"
         self._engine = engine
         self._archive = archive
-        self._keys = keys
+        self._witnesses_keys = [key for key in keys if key.kind == COSIGNATURE]
+        self._keys = in_thread_keys(engine, [key for key in keys if key.kind != COSIGNATURE])
         self._held = sorted(held, key=lambda one: one.size)
         self._growing = Growing()
         self._agreed = {"rewritten": 0, "forked": 0}  # sizes up to which the checkpoints of either kind agree
@@ -175,7 +177,7 @@ class _Verification:
         report = self.report
         report.checkpoints += 1
         try:
-            checkpoint = opened(note, self._keys)
+            checkpoint = self._keys.opened(note)
         except NoteRefused as problem:
             report.found("signature", f"the checkpoint of {size} events: {problem}")
             return
@@ -331,7 +333,7 @@ class _Verification:
     def _witnesses(self) -> None:
         """The last checkpoint that each known witness cosigned, where the log agreed with it."""
         agreed = min(self._agreed["rewritten"], self.report.signed)
-        for key in (key for key in self._keys if key.kind == COSIGNATURE):
+        for key in self._witnesses_keys:
             sql = (
                 "SELECT size, note, body FROM attestation JOIN checkpoint USING (size)"
                 " WHERE kind = 'cosignature' AND witness = ? AND size <= ? ORDER BY size DESC LIMIT 1"

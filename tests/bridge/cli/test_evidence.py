@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sqlite3
 import subprocess
@@ -152,3 +153,30 @@ def test_an_archive_verifies_file_by_file_and_a_damaged_one_does_not(
         (tmp_path / "damaged.jsonl").write_text(text)
         result = alone("--key", key, tmp_path / "damaged.jsonl")
         assert (result.returncode, "NOT VERIFIED" in result.stdout) == (1, True), what
+
+
+def test_the_key_is_replaced_and_the_old_one_still_verifies_everything(
+    run: Run, events: Any, state: Path, key: str, tmp_path: Path
+) -> None:
+    prepared = run("key", "prepare").stdout.strip()
+    assert (run("key").stdout.strip(), prepared != key) == (key, True)
+    assert run("key", "rotate").stdout.strip() == prepared
+    told = json.loads(run("key", "--json").stdout)
+    assert told == {"origin": "idbridge/prod-1", "key": prepared, "former": [key]}
+    changed = json.loads(run("list", "--json", "--type", "log.key").stdout)["events"][0]["change"]
+    assert (changed["before"], changed["after"]) == ({"public": key}, {"public": prepared})
+    assert run("verify").exit_code == run("verify", "--key", key).exit_code == 0
+    proof, pack = tmp_path / "proof.json", tmp_path / "pack.tar.gz"
+    assert run("prove", "ses_1", "--output", proof).exit_code == 0
+    assert run("pack", "--since", "1d", "--until", "now", "-o", pack).exit_code == 0
+    for known in (key, prepared):
+        other = alone("--key", known, proof, pack, state / "translation.db")
+        assert (other.returncode, other.stderr) == (0, ""), other.stdout
+
+
+def test_a_running_bridge_keeps_its_key(run: Run, events: Any, state: Path, key: str) -> None:
+    with (state / "bridge.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        result = run("key", "rotate")
+    assert (result.exit_code, "another bridge runs" in result.stderr) == (1, True)
+    assert run("key").stdout.strip() == key

@@ -103,6 +103,26 @@ def test_a_fork_a_rewrite_and_a_cut_are_refused(
     assert kept.read_text() == other.note(100)
 
 
+def test_a_key_that_it_was_not_given_is_refused_until_it_is(
+    witness: Witness, log: Forest, own: Signer, tmp_path: Path
+) -> None:
+    """The log's key was replaced, maybe by who stole the old one: the witness's own people have to take the new one."""
+    assert witness.in_thread_add(log.request(0, 100)).status == 200
+    old, log.signer = log.signer, Signer(ORIGIN, Ed25519PrivateKey.generate())
+    assert witness.in_thread_add(log.request(100, 200)) == Answer(403, f"no known key of {ORIGIN} signed this\n")
+    again = Witness(own, tmp_path, [old.key, log.signer.key], lambda: NOW)
+    assert again.in_thread_add(log.request(100, 200)).status == 200
+
+
+def test_the_checkpoint_that_names_the_next_key_is_cosigned(witness: Witness, log: Forest, own: Signer) -> None:
+    new = Signer(ORIGIN, Ed25519PrivateKey.generate())
+    text = Checkpoint(ORIGIN, 5, tree.root(log.leaves[:5]), f"{log.signer.key} {new.key}").text
+    note = f"{text}\n{log.signer.sign(text)}{new.sign(text)}"
+    answer = witness.in_thread_add(f"old 0\n\n{note}".encode())
+    assert answer.status == 200
+    assert signed_by(own, note, answer)
+
+
 def test_a_proof_of_something_else_is_refused(witness: Witness, log: Forest) -> None:
     assert witness.in_thread_add(log.request(0, 5, proof=[tree.EMPTY])).status == 422
     assert witness.in_thread_add(log.request(0, 100)).status == 200
