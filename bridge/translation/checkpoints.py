@@ -98,11 +98,11 @@ class Checkpoints:
         """Signs what there is, if it is more than was signed."""
         self._seal(connection, StoredTree(connection).size())
 
-    def hand_over(self, connection: Connection, size: int, last: Signed | None, new: Signer) -> None:
+    def hand_over(self, connection: Connection, new: Signer) -> None:
         """The last checkpoint of this signer names the ``new`` one, which signs it as well. Raises Inconsistent."""
-        tree = StoredTree(connection)
-        self._check(tree, size, last)
-        old = self.signer
+        tree, old = StoredTree(connection), self.signer
+        size = tree.size()
+        self._check(tree, size, last_signed(connection))
         text = Checkpoint(old.key.name, size, tree.root(size), f"{old.key} {new.key}").text
         self._keep(connection, size, f"{text}\n{old.sign(text)}{new.sign(text)}")
 

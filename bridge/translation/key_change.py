@@ -17,11 +17,10 @@ from sqlalchemy import Connection, Engine
 
 from bridge.storage import KeyRefused, load_key, load_or_create_key, reading, writing
 from bridge.translation.appending import append
-from bridge.translation.checkpoints import Checkpoints, Inconsistent, last_signed, load_signer
+from bridge.translation.checkpoints import Checkpoints, Inconsistent, load_signer
 from bridge.translation.identifiers import Identifiers, Timestamps
 from bridge.translation.note import CHANGE, Checkpoint, Note, NoteRefused, Signer, VerifierKey
 from bridge.translation.record import Event, EventEntry
-from bridge.translation.stored_tree import StoredTree
 
 NEXT = "log.key.next"
 
@@ -114,11 +113,10 @@ def in_thread_change_key(engine: Engine, state: Path, log: str, event: Event, or
     old = load_signer(state, engine, origin)
     in_thread_prepare_key(state, origin)
     new = Signer(origin, load_key(state / NEXT))
-    checkpoints = Checkpoints(old)
     with writing(engine) as connection:
         append(connection, log, [EventEntry(event.stamped(Identifiers()))], Timestamps())
         try:
-            checkpoints.hand_over(connection, StoredTree(connection).size(), last_signed(connection), new)
+            Checkpoints(old).hand_over(connection, new)
         except Inconsistent as problem:
             raise KeyRefused(f"{problem}; run `idbridge log verify`") from None
     os.replace(state / NEXT, state / "log.key")  # a start after a crash before this does it
