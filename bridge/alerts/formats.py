@@ -11,7 +11,7 @@ from email.message import EmailMessage
 from email.utils import format_datetime, make_msgid
 from typing import Any
 
-from bridge.alerts.watching import Alert
+from bridge.alerts.watching import DEMOTION, Alert
 
 SUMMARY = 1024
 """Characters of PagerDuty's summary at most."""
@@ -26,7 +26,7 @@ def stop_command(alert: Alert) -> str:
         return f"idbridge agent suspend {alert.agent} --reason {alert.rule}"
     if alert.rule == "bypass":
         return f"idbridge reconcile --system {alert.system} --account {alert.account}"
-    return "idbridge status"
+    return "idbridge demotion list" if alert.rule == DEMOTION else "idbridge status"
 
 
 def plain(alert: Alert, bridge: str, id: str, suppressed: int) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from bridge.policy import Hours
+from bridge.translation import demotion_words, emergency_words
 from bridge.translation.describe import describe
-from bridge.translation.emergency_words import step
 from bridge.translation.vocabulary import (
     ACCESS_REQUEST,
     ALARM,
@@ -24,6 +24,7 @@ from bridge.translation.vocabulary import (
     SESSION_REFUSED,
 )
 from bridge.translation.vocabulary import BREAK_GLASS as BREAK_GLASS_CHANGE
+from bridge.translation.vocabulary import DEMOTION as DEMOTION_CHANGE
 
 Fields = Mapping[str, Any]
 
@@ -118,6 +119,7 @@ class Watch:
             LOG_RECOVERED: self._recovered,
             BREAK_GLASS_CHANGE: self._emergency,
             ACCESS_REQUEST: self._asked,
+            DEMOTION_CHANGE: self._demotion,
         }
 
     def see(self, body: Fields) -> list[Alert]:
@@ -194,7 +196,7 @@ class Watch:
         """Always told: no rule switches it off."""
         change = body.get("change", {})
         after = change.get("after", {})
-        if what := step(body):
+        if what := emergency_words.step(body):
             yield Alert(
                 rule=BREAK_GLASS,
                 severity="critical",
@@ -214,6 +216,13 @@ class Watch:
             alert = _alert(ASKED, "info", "an agent asks for access", body, at)
             text = f"{alert.text}; idbridge request approve {after['id']}"
             yield replace(alert, text=text, session=after["id"], channels=self.rules.told.get(alert.system, ()))
+
+    def _demotion(self, body: Fields, at: float) -> Iterator[Alert]:
+        """Always told: no rule switches it off."""
+        if what := demotion_words.step(body):
+            subject = body["change"]["subject"]
+            asked = "" if subject == demotion_words.FILE else subject
+            yield Alert(DEMOTION, "critical", f"demotion: {what}", describe(body), at, session=asked)
 
     def _recovered(self, body: Fields, at: float) -> Iterator[Alert]:
         if self.rules.log_trouble:

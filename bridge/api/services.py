@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from bridge.accounts.vaults import Store
 from bridge.adapter import Target
 from bridge.admission.access_requests import AccessRequests
+from bridge.admission.demotions import Demotions
 from bridge.admission.emergencies import Emergencies
 from bridge.admission.usage import UsageStore
 from bridge.alerts import Outbox
@@ -23,6 +24,7 @@ from bridge.identity.registry import Registry
 from bridge.policy import Policy
 from bridge.policy.access_request import Asking
 from bridge.policy.emergency import Rules
+from bridge.policy.phases import Phases
 from bridge.translation import facts
 from bridge.translation.conditions import Selection
 from bridge.translation.identifiers import Identifiers
@@ -112,6 +114,7 @@ class Services:
     """``name`` is the bridge's. ``record`` blocks until the event is durable and raises LogUnavailable.
 
     ``live`` is None without a daemon. ``quotas`` gives every counter, see ``Ledger.rows``.
+    ``planned`` are the modes of the configuration file as it stands, and raises CommandFailed.
     ``spelled`` puts facts into the form that operations on a system have, and raises ValueError.
     """
 
@@ -125,6 +128,7 @@ class Services:
     outbox: Outbox
     access_requests: AccessRequests
     emergencies: Emergencies
+    demotions: Demotions
     policy: Policy
     record: Callable[[Event], int]
     now: Callable[[], float]
@@ -133,6 +137,7 @@ class Services:
     asking: Asking = field(default_factory=Asking)
     spelled: Callable[[str, Mapping[str, str]], Target] = lambda system, target: target
     break_glass: Rules = field(default_factory=Rules)
+    planned: Callable[[], Phases] = Phases
 
     def running(self) -> Live:
         if self.live is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
 from bridge.policy.signing import is_signed
@@ -9,20 +11,26 @@ from bridge.translation import facts
 from bridge.translation.record import Event, IndexKeys
 from bridge.translation.vocabulary import DENIED
 
+CLOCKS = 300
+"""Seconds by which the clocks of a signer and of the bridge may differ."""
+
 
 class Attempt:
-    """To do something to ``subject``; ``type`` is that of the events about it."""
+    """To do something to ``subject``; ``type`` is that of the events about it, ``people`` are those who may sign."""
 
-    def __init__(self, services: Services, actor: Actor, type: str, subject: str, index: IndexKeys) -> None:
+    def __init__(
+        self, services: Services, actor: Actor, type: str, subject: str, index: IndexKeys, people: Mapping[str, str]
+    ) -> None:
         self._services = services
         self._actor = actor
         self._type = type
         self._subject = subject
         self._index = index
+        self._people = people
 
     def signed(self, person: str, text: bytes, signature: str) -> None:
         """Raises CommandFailed, the same for a person who is not there and for a signature that is not theirs."""
-        if not is_signed(self._services.break_glass.people, person, text, signature):
+        if not is_signed(self._people, person, text, signature):
             raise self.refused(f"not signed by a key of {person}", "signature")
 
     def refused(self, text: str, field: str) -> CommandFailed:

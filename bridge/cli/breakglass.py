@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
-import string
 import time
 from pathlib import Path
 from typing import Any
@@ -13,17 +10,10 @@ import click
 
 from bridge.cli import showing
 from bridge.cli.calling import call, command
+from bridge.cli.signing import KEY, SIGNATURE, new_id, sign
 from bridge.cli.times import DURATION
 
-_LETTERS = string.ascii_lowercase + string.digits
 _COLUMNS = ("id", "state", "agent", "system", "account", "requester", "approvals", "ends", "review_due", "reason")
-
-_KEY = click.option(
-    "--key",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="The Ed25519 private key that signs, a PEM file; it is read here and goes nowhere.",
-)
-_SIGNATURE = click.option("--signature", help="The signature itself (base64url), made elsewhere; see `statement`.")
 
 
 @click.group()
@@ -43,8 +33,8 @@ def breakglass() -> None:
 @click.option("--reason", required=True, help="Why; it stands in the log and in every alert.")
 @click.option("--id", default="", help="With --signature: the id that was signed.")
 @click.option("--at", "created", type=int, default=0, help="With --signature: the time that was signed.")
-@_KEY
-@_SIGNATURE
+@KEY
+@SIGNATURE
 def request(config: Path, as_json: bool, key: Path | None, signature: str | None, **given: Any) -> None:
     """Ask for ACCOUNT of SYSTEM. Without --key and --signature: print the text to sign, for a key that stays elsewhere.
 
@@ -54,15 +44,16 @@ def request(config: Path, as_json: bool, key: Path | None, signature: str | None
     """
     from bridge.policy.emergency import Emergency
 
-    given["id"] = given["id"] or "bg_" + "".join(secrets.choice(_LETTERS) for _ in range(12))
+    given["id"] = given["id"] or new_id("bg_")
     given["created"] = given["created"] or int(time.time())
+    given["reason"] = given["reason"].strip()
     if signature is None:
         text = Emergency(**given).statement(call(config, "breakglass.rules")["bridge"], "request")
         if key is None:
             answer = {"id": given["id"], "created": given["created"], "statement": text.decode()}
             showing.as_json(answer) if as_json else click.echo(text.decode(), nl=False)
             return
-        signature = _sign(key, text)
+        signature = sign(key, text)
     _tell(call(config, "breakglass.request", {**given, "signature": signature}), as_json, "requested")
 
 
@@ -83,8 +74,8 @@ def statement(config: Path, as_json: bool, **given: Any) -> None:
 @command("idbridge breakglass approve bg_k3v9q2m4x7ab --as bob --key bob.pem")
 @click.argument("id")
 @click.option("--as", "person", required=True, help="Who approves; not who asked.")
-@_KEY
-@_SIGNATURE
+@KEY
+@SIGNATURE
 def approve(config: Path, as_json: bool, id: str, person: str, key: Path | None, signature: str | None) -> None:
     """Approve the request ID."""
     given = {"id": id, "person": person, "signature": _signature(config, id, "approve", key, signature)}
@@ -93,8 +84,8 @@ def approve(config: Path, as_json: bool, id: str, person: str, key: Path | None,
 
 @command("PGPASSWORD=$(idbridge breakglass use bg_k3v9q2m4x7ab --key alice.pem) psql 'host=bridge user=svc_admin'")
 @click.argument("id")
-@_KEY
-@_SIGNATURE
+@KEY
+@SIGNATURE
 @click.option("--at", type=int, default=0, help="With --signature: the time that was signed, as Unix seconds.")
 def use(config: Path, as_json: bool, id: str, key: Path | None, signature: str | None, at: int) -> None:
     """Print a token for the agent, and nothing else; the first one starts the clock."""
@@ -109,8 +100,8 @@ def use(config: Path, as_json: bool, id: str, key: Path | None, signature: str |
 @click.option("--as", "person", required=True, help="Who reviews; not who asked.")
 @click.option("--note", required=True, help="What was found; it stands in the log.")
 @click.option("--rotated", is_flag=True, help="The static password was changed since.")
-@_KEY
-@_SIGNATURE
+@KEY
+@SIGNATURE
 def review(config: Path, as_json: bool, id: str, key: Path | None, signature: str | None, **given: Any) -> None:
     """Close the matter ID after its end."""
     signed = _signature(config, id, "review", key, signature)
@@ -134,22 +125,7 @@ def _signature(config: Path, id: str, verb: str, key: Path | None, signature: st
     if key is None:
         return signature or ""
     text = call(config, "breakglass.statement", {"id": id, "verb": verb, "at": at})["statement"]
-    return _sign(key, text.encode())
-
-
-def _sign(key: Path, text: bytes) -> str:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    try:
-        loaded = load_pem_private_key(key.read_bytes(), None)
-    except (ValueError, TypeError):
-        loaded = None
-    if not isinstance(loaded, Ed25519PrivateKey):
-        raise click.BadParameter(
-            f"{key} is no Ed25519 private key in PEM form without a passphrase", param_hint="--key"
-        )
-    return base64.urlsafe_b64encode(loaded.sign(text)).rstrip(b"=").decode()
+    return sign(key, text.encode())
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -75,14 +76,52 @@ def status(config: Path, as_json: bool) -> None:
 
 @command("idbridge reload")
 def reload(config: Path, as_json: bool) -> None:
-    """Make the bridge take its configuration file again; a bad file changes nothing and says why."""
+    """Make the bridge take its configuration file again; a bad file changes nothing and says why.
+
+    What becomes less strict must have been approved, see `idbridge demotion`. For what becomes stricter it is said how
+    much of the last two weeks would have been refused.
+    """
     answer = call(config, "reload")
+    answer["readiness"] = [_readiness(config, name) for name in _enforced(answer["changes"])]
     if as_json:
         showing.as_json(answer)
         return
     for warning in answer["warnings"]:
         showing.say(warning)
     showing.table(answer["changes"], ("key", "before", "after"), empty="nothing changed")
+    for one in answer["readiness"]:
+        told = one.get("error") or (
+            f"of {one['asked']} requests of the last two weeks {one['would_refuse']}, of {len(one['agents'])} agents,"
+            f" would have been refused; see `idbridge readiness {one['system']}`"
+        )
+        showing.say(f"{one['system']} is enforced now: {told}")
+
+
+def _enforced(changes: list[dict[str, Any]]) -> list[str]:
+    """The systems that are enforced from now on and were not."""
+    names = (one["key"].removeprefix("systems.").removesuffix(".mode") for one in changes)
+    return [name for name, one in zip(names, changes, strict=True)
+            if one["key"] == f"systems.{name}.mode" and one.get("after") == "enforce" and "before" in one]  # fmt: skip
+
+
+def _readiness(config: Path, system: str) -> dict[str, Any]:
+    from bridge.adapter import BridgeError
+    from bridge.daemon.comparing import readiness
+    from bridge.moments import unix_ms
+    from bridge.storage import StorageError
+
+    try:
+        found = readiness(config, system, {"since": unix_ms("14d")}, time.time())
+    except (BridgeError, StorageError) as failure:  # the configuration was taken all the same
+        return {"system": system, "error": str(failure)}
+    refused = found["would_refuse"]
+    return {
+        "system": system,
+        "asked": found["asked"],
+        "would_refuse": sum(row["count"] for row in refused),
+        "agents": sorted({row["agent"] for row in refused}),
+        "grants": sorted({grant for row in refused for grant in row["grants"]}),
+    }
 
 
 @command("idbridge doctor warehouse --account svc_reader")

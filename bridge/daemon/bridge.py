@@ -27,6 +27,7 @@ from bridge.daemon.alert_settings import settings as alert_settings
 from bridge.daemon.alerting import Alerting
 from bridge.daemon.attesting import Attesting
 from bridge.daemon.delivering import Copies
+from bridge.daemon.demoting import Demoting, phases
 from bridge.daemon.emergencies import BreakGlass
 from bridge.daemon.giving import Giving
 from bridge.daemon.heartbeat import Heartbeat
@@ -53,6 +54,8 @@ from bridge.net.dialer import Dialer
 from bridge.net.listener import Accepted, Listener
 from bridge.net.tls import ServerTLS
 from bridge.policy import Grant, Ledger, Policy
+from bridge.policy.demotion import Demotion
+from bridge.policy.phases import Phases
 from bridge.rounds import Rounds
 from bridge.storage import StorageError, ThreadPool
 from bridge.translation import facts
@@ -136,6 +139,9 @@ class Bridge:
             storage.emergencies, self._adapter_pool, reactor.seconds, storage.now, self.translation.keep, self._owner_of
         )
         self._break_glass.rules = conversion.break_glass(config)
+        self._demoting = Demoting(
+            config.bridge.name, storage.demotions, self._adapter_pool, storage.now, self.translation.keep
+        )
         self._settling = Rounds(self._settle, SETTLE_INTERVAL, reactor, self._settle_failed)
         self._stopping = False
         self._looking = False
@@ -196,7 +202,7 @@ class Bridge:
     async def start(self) -> None:
         """Opens the log, closes what a crash left open, then listens.
 
-        Raises OSError, TLSMisconfigured, LogUnavailable.
+        Raises OSError, TLSMisconfigured, LogUnavailable, DemotionRefused.
         """
         self.attesting.take(self.attesting.prepare(self.config.log))
         await self.translation.start()
@@ -206,11 +212,14 @@ class Bridge:
         sessions, operations = await recovery
         if sessions or operations:
             self.log.warn("closed {sessions} sessions that the last stop left open", sessions=sessions)
+        modes = await self._adapter_pool.run(phases, self.config, self._adapter_types)
+        demotion = await self._demoting.admit(modes)
         await self.translation.record(record_load(self.config))
         await self.translation.record(record_policy(self.config, self.core.policy))
         for event in await self._adapter_pool.run(unrecorded_changes, self.config, self.storage):
             self.translation.keep(event)
         await self._declare(self.config)
+        await self._keep_modes(modes, demotion)
         await self.take_registry()
         await self.metering.start()
         await self.alerting.start(await self._adapter_pool.run(alert_settings, self.config))
@@ -436,7 +445,7 @@ class Bridge:
         """Takes the file again, wholly or not at all; returns what changed.
 
         What needs a restart (the bridge's name, its state directory) must not change.
-        Raises RestartNeeded, ConfigErrors, TLSMisconfigured, VaultMisconfigured, OSError.
+        Raises RestartNeeded, DemotionRefused, ConfigErrors, TLSMisconfigured, VaultMisconfigured, OSError.
         """
         new = await self._adapter_pool.run(load, self.config.path, self._adapter_types)
         if (new.bridge.name, new.bridge.state) != (self.config.bridge.name, self.config.bridge.state):
@@ -449,6 +458,8 @@ class Bridge:
         systems = {name: self._system(new, name, tls) for name in new.systems}
         temporary = self._temporary()
         policy = self._policy(new)
+        modes = await self._adapter_pool.run(phases, new, self._adapter_types)
+        demotion = await self._demoting.admit(modes)
         verifier, sources = self.issuers.prepare(new, self.storage.issuer, lambda: self.core.directory)
         certificates = self.issuers.certificates(new)
         ssh = self.issuers.ssh(new, lambda: self.core.directory)
@@ -495,9 +506,16 @@ class Bridge:
             self.listeners.update(self._opened(new))
         except OSError as error:
             self.log.critical("an address that changed its system cannot be opened again: {cause}", cause=str(error))
+        await self._keep_modes(modes, demotion)
         await self.take_registry()
         await self.copies.take(new)
         return changes
+
+    async def _keep_modes(self, modes: Phases, demotion: Demotion | None) -> None:
+        try:
+            await self._demoting.taken(modes, demotion)
+        except StorageError as failure:  # the next change is then held against the modes before
+            self.log.error("the modes that were taken were not written down: {cause}", cause=str(failure))
 
     async def _declare_recorded(self, new: Config) -> str:
         """Takes what the file declares between an intent and its outcome; returns the intent's id."""

@@ -17,6 +17,7 @@ from bridge import __version__
 from bridge.accounts.vaults import Store
 from bridge.adapter import BridgeError
 from bridge.admission.access_requests import AccessRequests
+from bridge.admission.demotions import Demotions
 from bridge.admission.emergencies import Emergencies
 from bridge.admission.usage import UsageStore
 from bridge.alerts import Outbox
@@ -25,6 +26,7 @@ from bridge.api.history import in_thread_directory
 from bridge.api.services import Actor, Services
 from bridge.config import Config, difference
 from bridge.daemon import conversion
+from bridge.daemon.demoting import phases
 from bridge.discovery import find_adapters
 from bridge.identity.deny_list import DenyList
 from bridge.identity.issuer import BuiltinIssuer
@@ -69,6 +71,7 @@ class Storage:
     usage: UsageStore
     emergencies: Emergencies
     access_requests: AccessRequests
+    demotions: Demotions
     issuer: BuiltinIssuer
     checkpoints: Checkpoints
     registry_engine: Engine
@@ -135,6 +138,7 @@ def open_storage(config: Config) -> Storage:
         usage=UsageStore(registry_engine),
         emergencies=Emergencies(registry_engine),
         access_requests=AccessRequests(registry_engine),
+        demotions=Demotions(registry_engine),
         issuer=BuiltinIssuer.load_or_create(state / "issuer.key", config.bridge.name),
         checkpoints=Checkpoints(load_signer(state, log_engine, config.log_origin)),
         registry_engine=registry_engine,
@@ -164,6 +168,7 @@ def call_here(config: Config, name: str, parameters: Mapping[str, Any]) -> Any:
         served = services(config.bridge.name, storage, policy, salted=config.log.personal == "salted")
         served.break_glass = conversion.break_glass(config)
         served.asking = conversion.asking(config, find_adapters())
+        served.planned = partial(phases, config, find_adapters())
         served.quotas = partial(_stored_quotas, config, storage)
         served.spelled = partial(conversion.spelled, config, find_adapters())
         for event in declared_changes(config, storage.sync_declared(config)):
@@ -195,6 +200,7 @@ def services(name: str, storage: Storage, policy: Policy, *, salted: bool = Fals
         outbox=Outbox(storage.registry_engine, 0.0),
         emergencies=storage.emergencies,
         access_requests=storage.access_requests,
+        demotions=storage.demotions,
         policy=policy,
         record=record,
         now=time.time,

@@ -18,17 +18,20 @@ from twisted.web.server import Site
 from bridge import __version__
 from bridge.adapter import BridgeError
 from bridge.api.asking import AskingDoor
+from bridge.api.failure import CommandFailed
 from bridge.api.server import admin_site
 from bridge.config import Config
 from bridge.daemon import conversion, observing
 from bridge.daemon.bridge import Bridge
 from bridge.daemon.calling import load_config
+from bridge.daemon.demoting import phases
 from bridge.daemon.health import Health
 from bridge.daemon.live import LiveBridge
 from bridge.daemon.opening import open_storage, own_state, services
 from bridge.discovery import find_adapters
 from bridge.net import quick_reactor
 from bridge.policy import Policy
+from bridge.policy.phases import Phases
 from bridge.storage import KeyRefused, StorageError
 from bridge.translation.log import LogUnavailable
 
@@ -115,6 +118,7 @@ class Process:
         served.record = bridge.translation.record_blocking
         served.live = LiveBridge(bridge)
         served.quotas = served.live.quotas
+        served.planned = self._planned
         served.spelled = lambda system, target: conversion.spelled(bridge.config, find_adapters(), system, target)
         bridge.asking_door = AskingDoor(
             bridge.core, served, bridge.asking_pool.run, lambda: bridge.server_tls, bridge.audiences
@@ -126,6 +130,13 @@ class Process:
             address = self._config.admin.metrics
             site = Site(Health(bridge))  # type: ignore[no-untyped-call]
             self._metrics = self._reactor.listenTCP(address.port, site, interface=address.host)
+
+    def _planned(self) -> Phases:
+        """In a thread."""
+        try:
+            return phases(load_config(self._config.path), find_adapters())
+        except BridgeError as errors:
+            raise CommandFailed(f"the file cannot be taken:\n{errors}", status=409) from None
 
     def _start_failed(self, failure: Any) -> None:
         self.status = 1

@@ -6,6 +6,8 @@ Ideas:
 * Nothing is allowed unless a grant allows it; a deny grant wins over every allow grant.
 * A refusal has grounds, every ground has a mode, and a ground that is not enforced is recorded instead of applied.
 * The policy also *chooses* the account when the agent names none.
+* In an emergency several people's signatures make a grant for minutes (``emergency``); two make modes less strict
+  (``phases``, ``demotion``).
 * Quotas say how much, whatever the mode; what was used is counted in a ledger.
 * Live decisions, ``explain`` and the reverse questions are one code path, so their answers cannot differ.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from bridge.translation.demotion_words import describe_demotion
 from bridge.translation.emergency_words import describe_emergency
 from bridge.translation.parts import Fields
 from bridge.translation.parts import part as _part
@@ -15,6 +16,7 @@ from bridge.translation.vocabulary import (
     ALERT,
     BREAK_GLASS,
     CONFIG_CHANGE,
+    DEMOTION,
     DENIED,
     DENY_CHANGE,
     DRILL,
@@ -277,4 +279,5 @@ _WORDS: dict[str, Callable[[Fields], str]] = {
     ALERT: _alert,
     **dict.fromkeys(_SUBJECTS, _changed),
     BREAK_GLASS: describe_emergency,
+    DEMOTION: describe_demotion,
 }

@@ -31,6 +31,7 @@ KEY_CHANGE = "key.change"
 BREAK_GLASS = "breakglass.change"
 ACCESS_REQUEST = "access.request"
 ACCESS_GRANT = "access.grant"
+DEMOTION = "demotion.change"
 TOKEN_ISSUE = "token.issue"  # noqa: S105 - a type
 ACCOUNT_CHECK = "account.check"
 RECONCILE = "reconcile"
@@ -67,6 +68,7 @@ TYPES = {
     BREAK_GLASS: "somebody asked for an account in an emergency, approved, used or reviewed it",
     ACCESS_REQUEST: "access for a time was asked for, denied or withdrawn, or nobody decided",
     ACCESS_GRANT: "access was given for a time, revoked, or is over",
+    DEMOTION: "somebody asked for or approved a change to less strict modes, or it was taken, or refused",
     TOKEN_ISSUE: "the built-in issuer signed a token",
     ACCOUNT_CHECK: "the bridge logged in as a static account to see what it may do (doctor)",
     RECONCILE: "the sessions of a static account that the legacy system lists were compared with those of the bridge",

@@ -82,7 +82,7 @@ def wait_for_end(bridge: Bridge, row: dict[str, Any]) -> None:
 def test_two_approve_it_is_used_ends_and_is_reviewed(guarded: Bridge, people: dict[str, Person]) -> None:
     with pytest.raises(psycopg.OperationalError, match=NO_GRANT):
         as_writer(guarded, guarded.token("reader-1"))
-    id = ask(guarded, people, "--for", "10s")["id"]
+    id = ask(guarded, people, "--for", "20s")["id"]
     assert sign(guarded, "approve", id, people["bob"])["state"] == "requested"
     assert sign(guarded, "approve", id, people["bob"])["approvals"] == ["bob"]  # counts once
     text = guarded.cli("breakglass", "statement", id, "--verb", "approve")
@@ -92,7 +92,7 @@ def test_two_approve_it_is_used_ends_and_is_reviewed(guarded: Bridge, people: di
 
     begun = time.time()
     used = use(guarded, id, people["alice"])
-    assert used["token_expires"] <= used["ends"] <= begun + 12
+    assert used["token_expires"] <= used["ends"] <= begun + 25
     with pytest.raises(psycopg.OperationalError, match=NO_GRANT):  # the agent's usual tokens open nothing more
         as_writer(guarded, guarded.token("reader-1"))
     with pytest.raises(psycopg.OperationalError, match="this token is for one break-glass"):
@@ -100,7 +100,7 @@ def test_two_approve_it_is_used_ends_and_is_reviewed(guarded: Bridge, people: di
     with as_writer(guarded, used["token"]) as connection:
         assert connection.execute("select current_user, 'in full'").fetchone() == ("svc_writer", "in full")
         session = guarded.session_of(connection)
-        guarded.wait(lambda: is_cut(connection), 20, "cut")
+        guarded.wait(lambda: is_cut(connection), 40, "cut")
         assert used["ends"] - 1 <= time.time() < used["ends"] + 10
     wait_for_end(guarded, used)
     with pytest.raises(psycopg.OperationalError, match="token has expired"):
@@ -197,7 +197,7 @@ def test_all_hear_of_it_at_once_and_it_goes_on_after_a_crash(
     def titles(name: str) -> list[str]:
         return [one["title"].removeprefix("break-glass: ") for one in hooks.bodies(f"/{name}")]
 
-    used = begin(bridge, people, 20)
+    used = begin(bridge, people, 60)
     steps = ["requested", "approved (1 of 2)", "approved (2 of 2)", "in use"]
     bridge.wait(lambda: all(titles(name) == steps for name in names), 10, "told")
     message = hooks.bodies("/leadership")[-1]
@@ -209,7 +209,7 @@ def test_all_hear_of_it_at_once_and_it_goes_on_after_a_crash(
         bridge.wait(lambda: is_cut(connection), 10, "cut by the crash")
     bridge.start()
     with as_writer(bridge, used["token"]) as connection:
-        bridge.wait(lambda: is_cut(connection), 30, "cut at the end")
+        bridge.wait(lambda: is_cut(connection), 90, "cut at the end")
     assert time.time() >= used["ends"] - 1
     bridge.wait(lambda: all(titles(name)[-1] == "over" for name in names), 20, "told of the end")
 
@@ -227,7 +227,7 @@ def test_a_new_password_clears_the_mark(
     bridge.start()
     bridge.cli("secret", "set", "glass", stdin=password)
     bridge.agent("reader-1", "reader")
-    used = begin(bridge, people, 10)
+    used = begin(bridge, people, 25)
     bridge.cli("account", "rotate", "warehouse", "svc_writer")
     assert bridge.cli_json("breakglass", "list")[0]["rotation_due"]  # it was not over
     wait_for_end(bridge, used)

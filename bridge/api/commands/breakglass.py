@@ -11,14 +11,11 @@ from bridge.api.commands import tokens
 from bridge.api.failure import CommandFailed
 from bridge.api.known import known_system
 from bridge.api.services import Actor, Services
-from bridge.api.signing import Attempt
+from bridge.api.signing import CLOCKS, Attempt
 from bridge.policy.emergency import PATIENCE, Emergency, State
 from bridge.policy.emergency import plain as emergency_plain
 from bridge.translation.record import IndexKeys
 from bridge.translation.vocabulary import BREAK_GLASS
-
-NOW = 300
-"""Seconds by which the clocks of a signer and of the bridge may differ, for what is signed to be done at once."""
 
 SHORTEST = 10
 """Seconds: less is a slip of the pen."""
@@ -92,7 +89,7 @@ def use(services: Services, actor: Actor, id: str, at: int, signature: str) -> d
     The token opens this account alone. No signature is good twice.
     """
     found, now = _found(services, id), services.now()
-    if abs(now - at) > NOW:
+    if abs(now - at) > CLOCKS:
         raise CommandFailed("the signature is too old, or a clock is wrong; sign again", status=403, field="at")
     _attempt(services, actor, found).signed(found.requester, found.statement(services.name, "use", at), signature)
     services.running()
@@ -152,7 +149,7 @@ def _check(services: Services, asked: Emergency) -> None:
         raise CommandFailed("a reason is 1 to 1000 printable characters", field="reason")
     if not SHORTEST <= asked.seconds <= rules.longest:
         raise CommandFailed(f"it lasts {SHORTEST} to {rules.longest} seconds", field="seconds")
-    if not -NOW <= services.now() - asked.created < PATIENCE:
+    if not -CLOCKS <= services.now() - asked.created < PATIENCE:
         raise CommandFailed("the request is too old, or a clock is wrong; sign again", status=403, field="created")
 
 
@@ -164,7 +161,7 @@ def _found(services: Services, id: str) -> Emergency:
 
 
 def _attempt(services: Services, actor: Actor, one: Emergency) -> Attempt:
-    return Attempt(services, actor, BREAK_GLASS, one.id, _index(services, one))
+    return Attempt(services, actor, BREAK_GLASS, one.id, _index(services, one), services.break_glass.people)
 
 
 def _in_state(services: Services, found: Emergency, *states: State) -> None:

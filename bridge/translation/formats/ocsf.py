@@ -291,6 +291,7 @@ _MAPPED: dict[str, Callable[[Fields], Mapped]] = {
     v.BREAK_GLASS: _entity("break-glass"),
     v.ACCESS_REQUEST: _entity("access request"),
     v.ACCESS_GRANT: _entity("access for a time"),
+    v.DEMOTION: _entity("demotion"),
     v.DENY_CHANGE: _entity("deny list"),
     v.KEY_CHANGE: _entity("issuer keys"),
     v.LOG_KEY: _entity("log key"),

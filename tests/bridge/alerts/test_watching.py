@@ -264,3 +264,26 @@ def test_steps_of_a_break_glass_are_no_repeats_of_each_other(outbox: Outbox) -> 
 
 def test_what_did_not_come_about_is_not_told() -> None:
     assert told([glass(None, {}, phase="intent", outcome=""), glass(None, None, outcome="failure")]) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "more", "title"),
+    [
+        (None, {"requester": "alice"}, {}, "requested"),
+        ({"requester": "alice"}, {"requester": "alice", "approver": "bob"}, {}, "approved"),
+        ({"approver": "bob"}, {"requester": "alice", "approver": "bob", "taken": 5}, {}, "taken"),
+        (None, {"changes": []}, {"outcome": "denied"}, "a configuration was refused"),
+        (None, None, {"outcome": "denied"}, "an attempt was refused"),
+    ],
+)
+def test_each_step_of_a_demotion_is_told(before: Any, after: Any, more: dict[str, Any], title: str) -> None:
+    lower = {"changes": [{"key": "systems.pg.mode", "before": "enforce", "after": "observe"}], "reason": "CHG-1"}
+    parts = {name: lower | one for name, one in (("before", before), ("after", after)) if one is not None}
+    subject = "configuration" if "configuration" in title else "dem_1"
+    body = event("demotion.change", change={"subject": subject, **parts}, **more)
+    (alert,) = told([body], Rules(demoted=False))
+    assert (alert.rule, alert.severity, alert.title) == ("demotion", "critical", f"demotion: {title}")
+    assert alert.session == ("dem_1" if subject == "dem_1" else "")
+    if after and "requester" in after:
+        assert "systems.pg.mode: enforce to observe; asked for by alice" in alert.text
+        assert ("approved by bob" in alert.text) is ("approver" in after)

@@ -11,6 +11,7 @@ import pytest
 from bridge.accounts.vaults import Store
 from bridge.adapter import Action
 from bridge.admission.access_requests import AccessRequests
+from bridge.admission.demotions import Demotions
 from bridge.admission.emergencies import Emergencies
 from bridge.admission.usage import UsageStore
 from bridge.alerts import Outbox
@@ -120,6 +121,7 @@ class Office:
             outbox=Outbox(self.registry_engine, 3600),
             emergencies=Emergencies(self.registry_engine),
             access_requests=AccessRequests(self.registry_engine),
+            demotions=Demotions(self.registry_engine),
             policy=Policy([allow], [SystemPolicy("orders", ("svc",), frozenset({"pii"}))]),
             record=self.record,
             now=lambda: NOW,

@@ -13,8 +13,10 @@ from bridge.adapter import Action
 from bridge.api.commands import COMMANDS, call
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor
-from bridge.policy import Changes, Use
+from bridge.policy import Changes, Mode, Use
+from bridge.policy.demotion import Demotion
 from bridge.policy.emergency import Emergency, Rules
+from bridge.policy.phases import Phase, Phases, SystemPhase, lowered
 from bridge.testing.people import PEOPLE, approved, signed
 
 from .conftest import NOW
@@ -40,6 +42,14 @@ ASK = {
     name: getattr(NEW, name)
     for name in ("id", "system", "account", "agent", "requester", "reason", "seconds", "created")
 }
+
+STRICT, LAX = (
+    Phases({"orders": SystemPhase(Phase(mode), frozenset({"svc@pg:1"}))}, people=PEOPLE, approvals=1)
+    for mode in (Mode.ENFORCE, Mode.OBSERVE)
+)
+LOWER = Demotion("dem_fresh1", lowered(STRICT, LAX, NOW), "alice", "CHG-1", int(NOW))
+LOWERING = replace(LOWER, id="dem_asked1")
+LOWERING = replace(LOWERING, signature=signed("alice", LOWERING.statement("office", "request")))
 
 GOOD: dict[str, dict[str, Any]] = {
     "agent.create": {**AGENT, "id": "deploy-8"},
@@ -82,6 +92,22 @@ GOOD: dict[str, dict[str, Any]] = {
     "breakglass.use": {"id": READY.id, "at": int(NOW), "signature": sign("alice", READY, "use", int(NOW))},
     "breakglass.review": {"id": OVER.id, "person": "bob", "note": "fine", "signature": sign("bob", OVER, "review")},
     "breakglass.list": {},
+    "demotion.pending": {},
+    "demotion.request": {
+        "id": LOWER.id,
+        "requester": "alice",
+        "reason": "CHG-1",
+        "created": int(NOW),
+        "digest": LOWER.digest,
+        "signature": signed("alice", LOWER.statement("office", "request")),
+    },
+    "demotion.statement": {"id": LOWERING.id},
+    "demotion.approve": {
+        "id": LOWERING.id,
+        "person": "bob",
+        "signature": signed("bob", LOWERING.statement("office", "approve")),
+    },
+    "demotion.list": {},
     "log.list": {},
     "log.actors": {"query": "-type:log.read"},
     "log.show": {"session": "ses_1"},
@@ -112,6 +138,7 @@ GOOD: dict[str, dict[str, Any]] = {
 WIDENING = {"agent.create", "agent.resume", "agent.renew", "owner.create", "token.issue", "secret.set"}
 WIDENING |= {"breakglass.request", "breakglass.approve", "breakglass.use", "breakglass.review"}
 WIDENING |= {"request.ask", "request.approve"}
+WIDENING |= {"demotion.request", "demotion.approve"}
 NARROWING = {"agent.suspend", "agent.revoke", "token.deny", "secret.delete", "session.end"}
 NARROWING |= {"request.deny", "request.withdraw", "request.revoke"}
 
@@ -129,6 +156,9 @@ def filled(office: Any) -> Any:
         office.services.emergencies.in_thread_add(one)
     office.add_request("req_1")
     office.given_request("req_2", actions=frozenset({Action.ADMIN}))
+    office.services.demotions.in_thread_keep(STRICT, int(NOW))
+    office.services.demotions.in_thread_add(LOWERING)
+    office.services.planned = lambda: LAX
     return office
 
 
@@ -220,8 +250,37 @@ def _state(office: Any) -> Any:
         services.access_requests.in_thread_list(),
         services.store.in_thread_list(),
         services.emergencies.in_thread_all(),
+        services.demotions.in_thread_all(),
         len(services.deny_list),
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"person": "alice", "signature": signed("alice", LOWERING.statement("office", "approve"))}, "for themselves"),
+        ({"person": "carol"}, "not signed by a key of carol"),
+        ({"signature": signed("bob", LOWER.statement("office", "approve"))}, "not signed by a key of bob"),
+        ({"signature": signed("bob", LOWERING.statement("other", "approve"))}, "not signed by a key of bob"),
+    ],
+)
+def test_a_demotion_is_approved_by_another_person_for_itself_alone(
+    filled: Any, change: dict[str, Any], words: str
+) -> None:
+    assert words in str(failure(filled, "demotion.approve", {**GOOD["demotion.approve"], **change}))
+    event = filled.events("demotion.change")[-1]
+    assert (event["outcome"], event["change"]["subject"]) == ("denied", LOWERING.id)
+    assert call(filled.services, ANNA, "demotion.list", {})[0]["state"] == "requested"
+
+
+def test_a_demotion_is_asked_for_as_the_file_stands(filled: Any) -> None:
+    asked = GOOD["demotion.request"]
+    call(filled.services, ANNA, "demotion.request", asked)
+    assert failure(filled, "demotion.request", asked).status == 409  # the same again
+    filled.services.planned = lambda: STRICT
+    assert "nothing less strict" in str(failure(filled, "demotion.request", {**asked, "id": "dem_other1"}))
+    filled.services.planned = Phases
+    assert "the file has changed" in str(failure(filled, "demotion.request", {**asked, "id": "dem_other1"}))
 
 
 def test_a_widening_change_is_recorded_before_and_after(office: Any) -> None:
