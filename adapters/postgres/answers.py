@@ -79,7 +79,6 @@ class Expected:
 
 
 _NOTHING = Expected("")
-_SUCCESS = Result.SUCCESS
 
 
 class Fatal(Exception):
@@ -173,11 +172,11 @@ class Answers:
         asked = self._asked
         if asked is None or not self.framer.rests:
             return False
-        answered = answer(data, asked)
-        if answered is None:
+        outcome = answer(data, asked)
+        if outcome is None:
             return False
         self._asked = None
-        self._record(asked.permit, Outcome(_SUCCESS, "", answered.rows, answered.bytes))
+        self._record(asked.permit, outcome)
         self.status = status = chr(data[-1])
         self.rested = True
         if asked.prepared is not None:

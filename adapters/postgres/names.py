@@ -67,9 +67,10 @@ class Names(Generic[T]):
         else:
             self.known[change.name] = change.value
 
-    def settled(self, name: bytes) -> T | None:
-        """What the name means; None as well while anything is in flight."""
-        return None if self._flying else self.known.get(name)
+    @property
+    def settled(self) -> bool:
+        """Nothing is in flight."""
+        return not self._flying
 
     def resolve(self, name: bytes, batch: int) -> T | Doubt | None:
         touching = [change for change in self._flying if change.name in (name, ALL)] if self._flying else ()

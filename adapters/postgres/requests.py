@@ -36,7 +36,7 @@ from adapters.postgres.names import ALL, Change, Doubt, Names
 from adapters.postgres.operations import LARGE_OBJECTS, Describing, Prepared, Texts
 from adapters.postgres.refusals import Spoken, error_message
 from adapters.postgres.statements import RENAMES, STRINGS, UNPARSED, Statement, depend_on_integers
-from adapters.postgres.usual import Asked
+from adapters.postgres.usual import Asked, Execution
 from adapters.postgres.worker import Classifier
 from bridge.adapter import Action, Admission, Operation, Outcome, PeerFault, Reason, Refused, Result
 from bridge.adapter.kept_operations import KeptOperations
@@ -120,37 +120,46 @@ class Requests:
         """Whether ``data`` is one usual request, which then was permitted without a wait and goes upstream as it is."""
         if not self._answers.quiet or self._skipping or not data:
             return False
-        prepared, described = None, False
-        if data[0] == Front.QUERY:
-            operation = self._kept_operation(data)
-        else:
-            prepared, described = self._executed(data)
-            operation = prepared.operation if prepared is not None else None
+        text = usual.query(data)
+        execution = usual.execution(data) if text is None else None
+        prepared = self._executed(execution) if execution is not None else None
+        operation = prepared.operation if prepared is not None else None
+        if text is not None:
+            operation = self._kept_operation(self._shape(text))
         permit = self._admission.permit_at_once(operation) if operation is not None else None
         if permit is None:
             return False
         if permit.warning:
             self._warn(permit.warning)
         self._batch += 1
-        self._answers.ask(Asked(permit, prepared, described))
+        self._answers.ask(Asked(permit, prepared, execution))
         return True
 
-    def _kept_operation(self, data: bytes) -> Operation | None:
-        text = usual.query(data)
-        key = shape(text) if text is not None and self._texts.plain else None
+    def _shape(self, text: bytes) -> bytes | None:
+        return shape(text) if self._texts.plain else None
+
+    def _kept_operation(self, key: bytes | None) -> Operation | None:
         operations = self._kept.get(self._scope, key) if key is not None else None
         return operations[0] if operations is not None and len(operations) == 1 else None
 
-    def _executed(self, data: bytes) -> tuple[Prepared | None, bool]:
-        execution = usual.execution(data)
-        if execution is None or self._describing.keeps_values:
-            return None, False
-        name, described = execution
-        prepared = self._statements.settled(name)
-        return (prepared, described) if prepared is not None and prepared.plain else (None, False)
+    def _executed(self, execution: Execution) -> Prepared | None:
+        """A statement of which executing it is its operation, and nothing more."""
+        if self._describing.keeps_values or not self._statements.settled:
+            return None
+        if execution.text is None:
+            prepared = self._statements.known.get(execution.name)
+            return prepared if prepared is not None and prepared.plain else None
+        key = self._shape(execution.text)
+        operation, statements = self._kept_operation(key), self._classifier.cached(key)
+        if operation is None or statements is None or not _is_plain(statements[0]):
+            return None
+        room = len(self._statements.known) < MAX_NAMES
+        return Prepared(statements[0], operation, plain=True) if room and not execution.name else None
 
     def _bound(self, asked: Asked) -> None:
-        """In a transaction the portal outlives the answer; it is at its end."""
+        """The unnamed statement stays. In a transaction the portal outlives the answer; it is at its end."""
+        if asked.parsed and asked.prepared is not None:
+            self._statements.known[b""] = asked.prepared
         if self._answers.status != "I" and asked.prepared is not None:
             portal = self._portals.known[b""] = Portal(asked.prepared, None)
             portal.unit = Unit(asked.permit, ended=True)
@@ -159,13 +168,16 @@ class Requests:
         unit = Unit(asked.permit)
         if asked.prepared is None:
             return [Expected(QUERY, (unit,))]
-        portal = Portal(asked.prepared, None)
+        portal, batch = Portal(asked.prepared, None), self._batch - 1
         portal.unit = unit
-        change = self._portals.change(b"", portal, self._batch - 1)
-        expected = [Expected(BIND, change=change), Expected(EXECUTE, (unit,)), Expected(SYNC)]  # type: ignore[arg-type]
+        expected = []
+        if asked.parsed:
+            parsed = self._statements.change(b"", asked.prepared, batch)
+            expected.append(Expected(PARSE, change=parsed, operation=asked.prepared.operation))  # type: ignore[arg-type]
+        expected.append(Expected(BIND, change=self._portals.change(b"", portal, batch)))  # type: ignore[arg-type]
         if asked.described:
-            expected.insert(1, Expected(DESCRIBE))
-        return expected
+            expected.append(Expected(DESCRIBE))
+        return [*expected, Expected(EXECUTE, (unit,)), Expected(SYNC)]
 
     # -- dispatch -----------------------------------------------------------------------------------------------------
 
@@ -226,9 +238,10 @@ class Requests:
     async def _query(self, body: bytes, whole: bool) -> bytes | None:
         text = _text(body, "Query") if whole else body
         self._batch += 1
-        key = shape(text) if self._texts.plain else None
+        key = self._shape(text)
         operations = self._kept.get(self._scope, key) if key is not None else None
-        if operations is not None:
+        reads = operations is not None and all(operation.action is Action.READ for operation in operations)
+        if operations is not None and (reads or not self._read_only):
             return await self._permitted(operations, ())
         return await self._query_anew(text, key, whole)
 
@@ -239,11 +252,8 @@ class Requests:
             why = f"one message holds more than {MAX_STATEMENTS} statements"
             return self._refused(await self._objected(operation, why), simple=True)
         operations = self._describing.operations(text, statements)
-        plain = not any(statement.name or statement.flags for statement in statements)
-        keepable = key == text or not depend_on_integers(statements)
-        if key is not None and plain and keepable and self._describing.repeatable:
-            self._kept.put(self._scope, key, tuple(operations))
-        if plain and not self._read_only:
+        self._keep(text, key, statements, operations)
+        if _are_plain(statements) and not self._read_only:
             return await self._permitted(operations, ())
         changes: list[tuple[Change[object], ...]] = []
         for index, statement in enumerate(statements):
@@ -257,6 +267,14 @@ class Requests:
         if refused is not None or not any(RENAMES in statement.flags for statement in statements):
             return refused
         return codec.query(self._renamed(text, statements))
+
+    def _keep(
+        self, text: bytes, key: bytes | None, statements: tuple[Statement, ...], operations: list[Operation]
+    ) -> None:
+        """For the next text of this shape, where it can have no other meaning and was understood."""
+        keepable = statements[0] != UNPARSED and (key == text or not depend_on_integers(statements))
+        if key is not None and _are_plain(statements) and keepable and self._describing.repeatable:
+            self._kept.put(self._scope, key, tuple(operations))
 
     async def _permitted(
         self, operations: list[Operation] | tuple[Operation, ...], changes: list[tuple[Change[object], ...]] | tuple[()]
@@ -284,19 +302,21 @@ class Requests:
     async def _parse(self, body: bytes, whole: bool) -> bytes | None:
         raw, text = _parse_head(body, whole)
         name = self._name(raw)
-        key = shape(text) if self._texts.plain else None
+        key = self._shape(text)
         statements = await self._classify(text, key, whole)
         if len(statements) > 1:
-            statements = (UNPARSED,)  # the server refuses it
+            statements, key = (UNPARSED,), None  # the server refuses it
         statement = statements[0]
-        operation = self._describing.operations(text, statements)[0]
+        operations = self._describing.operations(text, statements)
+        self._keep(text, key, statements, operations)
+        operation = operations[0]
         why = guard.objection(statement, is_read_only=self._read_only)
         if why:
             return self._refused(await self._objected(operation, why), simple=False)
         if len(self._statements.known) >= MAX_NAMES and name not in self._statements.known:
             raise PeerFault("too many prepared statements")
-        plain = not statement.flags and statement.verb not in _SPECIAL
-        change = self._statements.change(name, Prepared(statement, operation, plain), self._batch)
+        prepared = Prepared(statement, operation, _is_plain(statement))
+        change = self._statements.change(name, prepared, self._batch)
         self._answers.expect(Expected(PARSE, change=change, operation=operation))  # type: ignore[arg-type]
         if RENAMES in statement.flags:
             parse = codec.parse_parse(body)
@@ -504,6 +524,14 @@ _KINDS = {
     Front.EXECUTE: Requests._execute,
     Front.FUNCTION_CALL: Requests._call,
 }
+
+
+def _is_plain(statement: Statement) -> bool:
+    return not statement.flags and statement.verb not in _SPECIAL
+
+
+def _are_plain(statements: tuple[Statement, ...]) -> bool:
+    return not any(statement.name or statement.flags for statement in statements)
 
 
 def _drop(changes: list[tuple[Change[object], ...]] | tuple[()]) -> None:

@@ -16,31 +16,38 @@ from adapters.postgres import codec
 from adapters.postgres.codec import Back, Front
 from adapters.postgres.framing import HEADER, HEADER_SIZE
 from adapters.postgres.operations import Prepared
-from bridge.adapter import Permit
+from bridge.adapter import Outcome, Permit, Result
 
+_SUCCESS = Result.SUCCESS
 _READY = b"Z\0\0\0\5"
 _READY_SIZE = len(_READY) + 1
 _BOUND = codec.message(Back.BIND_COMPLETE)
+_PARSED = codec.message(Back.PARSE_COMPLETE)
 _DESCRIBE = codec.message(Front.DESCRIBE, b"P\0")
 _RUN = codec.message(Front.EXECUTE, b"\0" + bytes(4)) + codec.message(Front.SYNC)
 _AFTER_BIND = {_RUN: False, _DESCRIBE + _RUN: True}
 """What follows a Bind of the unnamed portal, and whether the portal is described."""
 
 
+class Execution(NamedTuple):
+    """Of a statement by its name, or of ``text``, which becomes the unnamed statement."""
+
+    name: bytes
+    text: bytes | None
+    described: bool
+
+
 class Asked:
-    """A usual request that was permitted. ``prepared``: what was bound and executed, None for a Query."""
+    """A usual request that was permitted. ``prepared``: what was bound and executed, None for a Query; ``parsed``: it
+    was made the unnamed statement right before; ``described``: the portal was."""
 
-    __slots__ = ("described", "permit", "prepared")
+    __slots__ = ("described", "parsed", "permit", "prepared")
 
-    def __init__(self, permit: Permit, prepared: Prepared | None = None, described: bool = False) -> None:
+    def __init__(self, permit: Permit, prepared: Prepared | None = None, execution: Execution | None = None) -> None:
         self.permit = permit
         self.prepared = prepared
-        self.described = described
-
-
-class Answered(NamedTuple):
-    rows: int
-    bytes: int
+        self.parsed = execution is not None and execution.text is not None
+        self.described = execution is not None and execution.described
 
 
 def query(data: bytes) -> bytes | None:
@@ -54,21 +61,34 @@ def query(data: bytes) -> bytes | None:
     return data[HEADER_SIZE:last]
 
 
-def execution(data: bytes) -> tuple[bytes, bool] | None:
-    """The statement's name, when ``data`` is Bind, perhaps Describe, Execute and Sync by way of the unnamed portal;
-    and whether the portal is described."""
+def execution(data: bytes) -> Execution | None:
+    """When ``data`` is, perhaps behind a Parse, a Bind, perhaps Describe, Execute and Sync: of the unnamed portal."""
     if len(data) <= HEADER_SIZE:
         return None
     kind, length = HEADER.unpack_from(data)
-    end = length + 1
+    begin, text = 0, None
+    if kind == Front.PARSE:
+        begin = length + 1
+        nul = data.find(b"\0", HEADER_SIZE + 1, begin)
+        types = data[nul + 1 : begin]
+        if len(data) - begin <= HEADER_SIZE or data[HEADER_SIZE] or nul < 0 or not _are_types(types):
+            return None
+        text = data[HEADER_SIZE + 1 : nul]
+        kind, length = HEADER.unpack_from(data, begin)
+    end = begin + length + 1
     described = _AFTER_BIND.get(data[end:])
-    if kind != Front.BIND or described is None or data[HEADER_SIZE]:
+    if kind != Front.BIND or described is None or data[begin + HEADER_SIZE]:
         return None
-    nul = data.find(b"\0", HEADER_SIZE + 1, end)
-    return None if nul < 0 else (data[HEADER_SIZE + 1 : nul], described)
+    nul = data.find(b"\0", begin + HEADER_SIZE + 1, end)
+    return None if nul < 0 else Execution(data[begin + HEADER_SIZE + 1 : nul], text, described)
 
 
-def answer(data: bytes, asked: Asked) -> Answered | None:
+def _are_types(body: bytes) -> bool:
+    """The end of a Parse: how many, and a number of 4 bytes for each."""
+    return body == b"\0\0" or (len(body) >= 2 and len(body) == 2 + 4 * int.from_bytes(body[:2], "big"))
+
+
+def answer(data: bytes, asked: Asked) -> Outcome | None:
     """What ``data`` says when it is the whole answer to ``asked``, of a statement that succeeded, and nothing else."""
     last = len(data) - _READY_SIZE
     if last < HEADER_SIZE or not data.startswith(_READY, last):
@@ -76,9 +96,10 @@ def answer(data: bytes, asked: Asked) -> Answered | None:
     unpack = HEADER.unpack_from
     position = 0
     if asked.prepared is not None:
-        if not data.startswith(_BOUND):
+        begins = _PARSED + _BOUND if asked.parsed else _BOUND
+        if not data.startswith(begins):
             return None
-        position = len(_BOUND)
+        position = len(begins)
     kind, length = unpack(data, position)
     if kind == Back.ROW_DESCRIPTION or kind == Back.NO_DATA:
         if length < 4 or not (asked.described or asked.prepared is None):
@@ -98,4 +119,5 @@ def answer(data: bytes, asked: Asked) -> Answered | None:
         kind, length = unpack(data, position)
     if kind != Back.COMMAND_COMPLETE or position + length + 1 != last or length < 4:
         return None
-    return Answered(max(rows, codec.tag_rows(data[position + HEADER_SIZE : last - 1])), position - begin)
+    told = codec.tag_rows(data[position + HEADER_SIZE : last - 1])
+    return Outcome(_SUCCESS, "", rows if rows > told else told, position - begin)

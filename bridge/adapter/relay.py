@@ -111,10 +111,12 @@ class _Both:
 
     async def _pump_all(self, direction: _Direction) -> RelayEnd:
         def pump(data: bytes) -> Coroutine[Any, Any, None] | None:
+            # a direction may wake the other, which ends the relay: a cancel from there is lost
             waits = direction.pump(data)
             if waits is not None:
                 return self._waited(waits)
-            self._unless_over()
+            if self.done.called:
+                raise CancelledError
             return None
 
         try:
@@ -127,10 +129,6 @@ class _Both:
 
     async def _waited(self, waits: Coroutine[Any, Any, None]) -> None:
         await waits
-        self._unless_over()
-
-    def _unless_over(self) -> None:
-        """The direction that just ran may have woken the other, which ended the relay: a cancel from there is lost."""
         if self.done.called:
             raise CancelledError
 

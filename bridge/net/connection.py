@@ -264,10 +264,12 @@ class Connection:
             return
         if count == 0:
             self._end_of_file()
-        elif tls is None:
-            self._deliver(bytes(_BUFFER[:count]))
-        else:
+        elif tls is not None:
             self._tls_arrived(tls, _TLS_BUFFER[:count])
+        elif self._taker is not None:
+            self._give(self._taker, bytes(_BUFFER[:count]))
+        else:
+            self._deliver(bytes(_BUFFER[:count]))
 
     def doWrite(self) -> None:
         queue = self._queue

@@ -315,6 +315,19 @@ def test_when_the_log_is_down_nothing_goes_up(start: Callable[..., Talk]) -> Non
     assert fields(talk.told())["C"] == "58030"
 
 
+def test_a_read_only_session_hears_the_same_whatever_others_have_run(start: Callable[..., Talk]) -> None:
+    """What was learned about a text in a session that may write is not enough for one that may not."""
+    said = []
+    for _ in range(2):
+        reader = start(FakeAdmission(frozenset({Action.READ})))
+        reader._send(reader.client, query("insert into learned values (1)"))
+        assert b"insert" not in reader.heard()
+        reader._send(reader.server, error() + READY)
+        said.append(fields(reader.told())["M"])
+        start().say(query("insert into learned values (1)"))
+    assert said == ["this session is read-only (reference r1)"] * 2
+
+
 @pytest.mark.parametrize("text", ["set role x", "reset session authorization", "select set_config('role','x',true)"])
 def test_a_change_of_identity_is_refused_and_recorded(start: Callable[..., Talk], text: str) -> None:
     talk = start()

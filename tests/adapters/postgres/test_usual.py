@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from adapters.postgres import codec
 from adapters.postgres.operations import Prepared
 from adapters.postgres.statements import EMPTY
-from adapters.postgres.usual import Answered, Asked, answer, execution, query
-from bridge.adapter import Action, Operation, StatementLogging
+from adapters.postgres.usual import Asked, Execution, answer, execution, query
+from bridge.adapter import Action, Operation, Outcome, Result, StatementLogging
 from bridge.testing.door import FakePermit
 
 
@@ -51,22 +52,30 @@ def test_a_query_alone_is_one() -> None:
 
 
 def test_an_execution_by_way_of_the_unnamed_portal_is_one() -> None:
-    assert execution(R.bind("", "s1", (b"7",)) + RUN) == (b"s1", False)
-    assert execution(R.bind("", "", (None,)) + DESCRIBE + RUN) == (b"", True)
+    assert execution(R.bind("", "s1", (b"7",)) + RUN) == (b"s1", None, False)
+    assert execution(R.bind("", "", (None,)) + DESCRIBE + RUN) == (b"", None, True)
+    assert execution(R.parse("", "select 1") + R.bind() + RUN) == (b"", b"select 1", False)
+    typed = codec.parse_message(b"", b"select $1", (23, 25))
+    assert execution(typed + R.bind("", "", (b"1",)) + DESCRIBE + RUN) == (b"", b"select $1", True)
     for other in (
         b"", b"B", RUN, R.bind("", "s1"), R.bind("p", "s1") + RUN, R.bind("", "s1") + RUN + RUN,
         R.m("B", b"\0s1") + RUN, R.bind("", "s1") + R.execute() + R.FLUSH, R.m("X", b"\0s1\0") + RUN,
         R.bind("", "s1") + R.execute("", 10) + R.SYNC, R.bind("", "s1") + R.execute("p") + R.SYNC,
-        R.bind("", "s1") + R.m("D", b"Ss1\0") + RUN,
+        R.bind("", "s1") + R.m("D", b"Ss1\0") + RUN, R.parse("s1", "select 1") + R.bind("", "s1") + RUN,
+        R.parse("", "select 1") + R.SYNC, R.parse("", "select 1") + RUN, R.parse("", "select 1") * 2 + R.bind() + RUN,
+        R.m("P", b"\0select 1\0") + R.bind() + RUN, R.m("P", b"\0select 1") + R.bind() + RUN,
+        R.m("P", b"\0select 1\0\0\1") + R.bind() + RUN, R.m("P", b"\0select 1\0\0\0\0") + R.bind() + RUN,
+        R.m("P") + R.bind() + RUN, R.m("P", b"\0") + R.bind() + RUN,
     ):  # fmt: skip
         assert execution(other) is None, other
 
 
-def asked(described: bool | None = None) -> Asked:
-    """None: a Query."""
+def asked(described: bool | None = None, text: bytes | None = None) -> Asked:
+    """None: a Query; with a ``text`` it is parsed before."""
     operation = Operation("sql.select", Action.READ)
-    prepared = None if described is None else Prepared(EMPTY, operation)
-    return Asked(FakePermit(operation, ""), prepared, bool(described))
+    if described is None:
+        return Asked(FakePermit(operation, ""))
+    return Asked(FakePermit(operation, ""), Prepared(EMPTY, operation), Execution(b"", text, described))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +113,10 @@ def asked(described: bool | None = None) -> Asked:
 def test_the_whole_answer_of_a_statement_that_succeeded_is_one(
     described: bool | None, data: bytes, says: tuple[int, int] | None
 ) -> None:
-    assert answer(data, asked(described)) == (None if says is None else Answered(*says))
+    success = None if says is None else Outcome(Result.SUCCESS, "", *says)
+    assert answer(data, asked(described)) == success
+    assert answer(R.PARSED + data, asked(described, b"select 1")) == (success if described is not None else None)
+    assert answer(data, asked(bool(described), b"select 1")) is None
 
 
 def test_it_asks_for_no_permit_that_has_to_wait(start: Start) -> None:
@@ -122,9 +134,10 @@ def test_it_asks_for_no_permit_that_has_to_wait(start: Start) -> None:
     for _ in range(2):
         for question in (R.query("select 1 + 1"), R.query("insert into t values (1)")):
             say(talk, question, R.tag("SELECT 1") + R.READY)
-        say(talk, R.bind("", "s1", (b"7",)) + DESCRIBE + RUN, R.BOUND + TABLE + R.ROW + R.tag("SELECT 1") + R.READY)
-    assert waited == ["sql.select", "sql.insert", "sql.insert"]
-    assert [verb for verb, *_ in talk.admission.log] == ["sql.select", "sql.insert", "sql.select"] * 2
+        say(talk, R.bind("", "s1", (b"7",)) + DESCRIBE + RUN, R.BOUND + ROWS + R.READY)
+        say(talk, R.parse("", "select 3 + $1") + R.bind("", "", (b"7",)) + RUN, R.PARSED + R.BOUND + DONE + R.READY)
+    assert waited == ["sql.select", "sql.insert", "sql.select", "sql.insert"]
+    assert [verb for verb, *_ in talk.admission.log] == ["sql.select", "sql.insert", "sql.select", "sql.select"] * 2
 
 
 def say(talk: Any, question: bytes, says: bytes) -> None:
@@ -133,6 +146,12 @@ def say(talk: Any, question: bytes, says: bytes) -> None:
 
 
 ROWS = TABLE + R.ROW + R.tag("SELECT 1")
+DESCRIBED = R.bind("", "s1", (b"7",)) + DESCRIBE + RUN, R.BOUND + ROWS + R.READY
+IN_BLOCK = DESCRIBED[0], R.BOUND + ROWS + R.IN_BLOCK
+UNNAMED = R.bind("", "") + RUN, R.BOUND + DONE + R.READY
+PARSED = R.parse("", "select 4") + R.bind() + DESCRIBE + RUN, R.PARSED + R.BOUND + ROWS + R.READY
+FAILED = PARSED[0], R.error() + R.READY
+RAN = RUN, R.tag("SELECT 0") + R.IN_BLOCK
 EXCHANGES = [
     (R.query("select 1"), ROWS + R.READY),
     (R.query("select 22"), ROWS + R.IN_BLOCK),
@@ -154,16 +173,19 @@ EXCHANGES = [
     (R.parse("s1", "select 2 + $1") + R.SYNC, R.PARSED + R.READY),
     (R.parse("s1", "drop table t") + R.SYNC, R.PARSED + R.READY),
     (R.bind("", "s1", (b"7",)) + RUN, R.BOUND + R.ROW + R.tag("SELECT 1") + R.READY),
-    (R.bind("", "s1", (b"7",)) + DESCRIBE + RUN, R.BOUND + ROWS + R.READY),
-    (R.bind("", "s1", (b"7",)) + DESCRIBE + RUN, R.BOUND + ROWS + R.IN_BLOCK),
+    DESCRIBED,
+    IN_BLOCK,
     (R.bind("", "s1", (b"7",)) + DESCRIBE + RUN, R.BOUND + R.error() + R.READY),
-    (R.bind("", "") + RUN, R.BOUND + DONE + R.READY),
+    UNNAMED,
     (R.bind("", "s1", (b"7",)) + R.execute("", 1) + R.SYNC, R.BOUND + R.ROW + R.SUSPENDED + R.IN_BLOCK),
     (R.bind("c", "s1", (b"7",)) + R.execute("c", 1) + R.SYNC, R.BOUND + R.ROW + R.SUSPENDED + R.IN_BLOCK),
-    (R.parse("", "select 4") + R.bind() + DESCRIBE + RUN, R.PARSED + R.BOUND + ROWS + R.READY),
+    PARSED,
+    (R.parse("", "select 4") + R.bind() + RUN, R.PARSED + R.BOUND + R.ROW + R.tag("SELECT 1") + R.IN_BLOCK),
+    FAILED,
+    (R.parse("", "selec") + R.bind() + RUN, R.error() + R.READY),
     (R.m("C", b"Ss1\0") + R.SYNC, R.CLOSED + R.READY),
     (R.m("C", b"P\0") + R.SYNC, R.CLOSED + R.READY),
-    (RUN, R.tag("SELECT 0") + R.IN_BLOCK),
+    RAN,
     (R.SYNC, R.READY),
     (R.m("Q", b"a\0b\0"), R.error() + R.READY),
     (R.bind("", "s1", (b"7",)), R.BOUND),
@@ -177,9 +199,14 @@ STEPS = st.lists(
 
 
 @given(STEPS, st.sampled_from([frozenset(Action), frozenset({Action.READ})]), st.sampled_from(StatementLogging))
-@example([(EXCHANGES[18], "1", EXCHANGES[0]), (EXCHANGES[26], "1", EXCHANGES[0])], frozenset(Action), REDACTED)
-@example([(EXCHANGES[17], "2", EXCHANGES[0])], frozenset(Action), REDACTED)
-@example([(EXCHANGES[17], "1", EXCHANGES[0])], frozenset(Action), StatementLogging.FULL)
+@example([(IN_BLOCK, "1", RAN), (RAN, "1", RAN)], frozenset(Action), REDACTED)
+@example([(DESCRIBED, "2", RAN)], frozenset(Action), REDACTED)
+@example([(DESCRIBED, "1", RAN)], frozenset(Action), StatementLogging.FULL)
+@example([(PARSED, "1", RAN), (PARSED, "1", RAN), (UNNAMED, "1", RAN)], frozenset(Action), REDACTED)
+@example([(PARSED, "1", RAN), (PARSED, "2", RAN), (UNNAMED, "1", RAN)], frozenset(Action), REDACTED)
+@example([(PARSED, "1", RAN), (PARSED, "s", FAILED), (UNNAMED, "1", RAN)], frozenset(Action), REDACTED)
+@example([(PARSED, "1", RAN), (PARSED, "n", RAN), (UNNAMED, "n", RAN)], frozenset(Action), REDACTED)
+@example([(PARSED, "1", RAN), (PARSED, "1", RAN)], frozenset(Action), StatementLogging.FULL)
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_with_and_without_it_all_is_the_same(
     start: Start, steps: list[Any], actions: frozenset[Action], logging: StatementLogging
