@@ -363,8 +363,10 @@ class Bridge:
 
     def _server(self, name: str) -> Callable[[Connection, Accepted], Any]:
         async def serve(client: Connection, accepted: Accepted) -> None:
-            if name == ASKING and self.asking_door is not None:
-                await self.asking_door.serve(client, accepted.authenticated)
+            if name == ASKING:
+                if self.asking_door is not None:
+                    await self.asking_door.serve(client, accepted.authenticated)
+                return
             system = self.systems.get(name)
             if system is None:
                 return  # opened for a configuration that is not taken yet, or closed with one that was

@@ -14,6 +14,9 @@ from bridge.translation.vocabulary import DENIED, OPERATION, OUTCOME, SESSION_OP
 
 DENIED_BY_GRANTS = {OPERATION: Reason.ACTION_DENIED.value, SESSION_REFUSED: Reason.NOT_GRANTED.value}
 QUOTA = Reason.QUOTA.value
+FOR_A_TIME = ":"
+"""In the ids of grants that no configuration has: of break-glass, and of access that somebody asked for."""
+
 NO_SUCH_HOST = "host"
 """The fine code of a refusal that no grant can change."""
 
@@ -38,12 +41,22 @@ class Question:
 
 
 def in_thread_questions(reader: LogReader, wanted: Selection) -> Iterator[Question]:
-    """Oldest first; what was refused for other reasons than the grants is left out. Raises StorageError."""
+    """Oldest first. Left out are what was refused for other reasons than the grants, and sessions that were let in by
+    what was given for a time alone: no configuration gives it. Raises StorageError."""
     _count, _first, last = reader.in_thread_span(wanted)
+    given: set[str] = set()
     for page in reader.in_thread_pages(wanted, last):
         for event in page:
-            if (question := _question(event)) is not None:
+            session = event.fields.get("corr", {}).get("session", "")
+            if _is_given(event.fields):
+                given.add(session)
+            if session not in given and (question := _question(event)) is not None:
                 yield question
+
+
+def _is_given(body: dict[str, Any]) -> bool:
+    rules = body.get("decision", {}).get("rules", [])
+    return body["type"] == SESSION_OPEN and bool(rules) and all(FOR_A_TIME in rule for rule in rules)
 
 
 def _question(event: LoggedEvent) -> Question | None:
