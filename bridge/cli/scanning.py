@@ -19,7 +19,8 @@ def scan(config: Path, as_json: bool, path: Path, no_history: bool) -> None:
     """Find the static secrets of this configuration in files below PATH and in the history of git repositories there.
 
     As they are, in base64, URL-encoded, in connection strings, in JSON, XML and quotes. Never prints one: only whose,
-    where, in which form, and whom to ask. Secrets are read here: env: needs the bridge's environment. Exit status 1
+    where, in which form, and whom to ask. Secrets are read here: env: needs the bridge's environment,
+    vault: what the bridge logs in to the vault with. Exit status 1
     when one was found.
     """
     from bridge.daemon.scanning import scanned

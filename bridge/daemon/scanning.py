@@ -9,9 +9,11 @@ from typing import Any
 
 from bridge.accounts.forms import SHORTEST, forms
 from bridge.accounts.scanning import Tally, Wanted, scan
-from bridge.accounts.vaults import EnvironmentVault, FileVault, SecretReference, SecretUnavailable, Store, Vault
+from bridge.accounts.vaults import EnvironmentVault, FileVault, SecretReference, Store, Vault
+from bridge.adapter import BridgeError
 from bridge.config import Config
 from bridge.daemon.calling import call, load_config
+from bridge.daemon.fetching import fetch
 from bridge.daemon.opening import open_storage
 from bridge.storage import StorageError
 
@@ -61,17 +63,21 @@ def _wanted(config: Config) -> tuple[list[Wanted], list[dict[str, str]]]:
 
 
 def _read(config: Config, store: Store) -> tuple[list[Wanted], list[dict[str, str]]]:
-    vaults: dict[str, Vault] = {"env": EnvironmentVault(), "file": FileVault(), "store": store}
+    local: dict[str, Vault] = {"env": EnvironmentVault(), "file": FileVault(), "store": store}
+    named = _references(config)
+    remote = {reference for _, reference in named if reference.scheme not in local}
+    fetched = fetch(config, local, remote) if remote else {}
     wanted, missed = [], []
-    for name, reference in _references(config):
+    for name, reference in named:
         try:
-            vault = vaults.get(reference.scheme)
-            if vault is None:
-                raise SecretUnavailable(f"{reference}: is not read by this command")
-            needles = forms(vault.in_thread_read(reference.path).reveal())
-        except (SecretUnavailable, StorageError) as cause:
+            found = fetched.get(reference)
+            if isinstance(found, BridgeError):
+                raise found
+            secret = found if found is not None else local[reference.scheme].in_thread_read(reference.path)
+        except (BridgeError, StorageError) as cause:
             missed.append({"account": name, "cause": str(cause)})
             continue
+        needles = forms(secret.reveal())
         if needles:
             wanted.append(Wanted(name, needles))
         else:

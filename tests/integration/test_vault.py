@@ -119,3 +119,30 @@ def test_a_vault_of_another_authority_is_not_asked(kept_in_vault: Bridge, tmp_pa
     with pytest.raises(psycopg.OperationalError, match="unavailable"):
         bridge.connect(bridge.token("reader-1"))
     assert "no connection to the vault" in bridge.daemon_log.read_text()
+
+
+def test_scan_looks_for_what_lies_in_the_vault(kept_in_vault: Bridge, vault: KV, postgres: Server) -> None:
+    """Read when it scans and never printed; a vault that gives nothing is told."""
+    bridge = kept_in_vault
+    code = bridge.folder / "code"
+    code.mkdir()
+    job = code / "job.sh"
+    job.write_text(f"\nPGPASSWORD={postgres.passwords['svc_reader']} psql\n")
+    try:
+        said = bridge.cli("scan", str(code), status=1)
+        answer = bridge.cli_json("scan", str(code), status=1)
+        vault.sealed = True
+        sealed = bridge.cli_json("scan", str(code))
+        bridge.document["vaults"]["corp"]["ca"] = str(bridge.folder / "nowhere.pem")
+        bridge.write()
+        misconfigured = bridge.cli_json("scan", str(code))
+    finally:
+        job.unlink()  # the test that looks for secrets in everything that a run leaves would find it
+    assert postgres.passwords["svc_reader"] not in said
+    found = ("warehouse/svc_reader", str(job), 2, "plain")
+    assert [(row["account"], row["path"], row["line"], row["form"]) for row in answer["findings"]] == [found]
+    assert answer["not_looked_for"] == []
+    (missed,) = sealed["not_looked_for"]
+    assert (sealed["findings"], missed["account"]) == ([], "warehouse/svc_reader")
+    assert "vault:corp/warehouse/reader: the vault is sealed" in missed["cause"]
+    assert "vault corp" in misconfigured["not_looked_for"][0]["cause"]
