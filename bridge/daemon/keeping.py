@@ -6,6 +6,7 @@ Everything blocks in a thread of its own: the archive may be on a share that han
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine
@@ -71,7 +72,8 @@ class Keeping:
         if config is None or kept is None or config.log.archive is None:
             return
         try:
-            self.archived = await self._pool.run(in_thread_archived, kept, config.log.archive.every, self._now())
+            archived = (kept, config.log.archive.every, self._now(), self._stopping.is_set)
+            self.archived = await self._pool.run(in_thread_archived, *archived)
             await self._prune(config, kept)
         except (LogUnavailable, PoolStopped, PoolFull):
             return
@@ -114,11 +116,11 @@ def archive(config: Config, engine: Engine) -> Archive | None:
     return Archive(engine, given.folder, given.events) if given else None
 
 
-def in_thread_archived(kept: Archive, every: float, now: float) -> int:
+def in_thread_archived(kept: Archive, every: float, now: float, stopping: Callable[[], bool]) -> int:
     """Writes what is due; returns the last event that is in the archive."""
     present = segments(kept.folder) if kept.folder.is_dir() else []
-    newest = max((one.path.stat().st_mtime for one in present), default=0.0)
-    written = kept.in_thread_write(1 if now - newest >= every else kept.events)
+    newest = present[-1].path.stat().st_mtime if present else 0.0
+    written = kept.in_thread_write(1 if now - newest >= every else kept.events, stopping)
     return max((one.last for one in (*present, *written)), default=0)
 
 

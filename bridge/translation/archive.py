@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,9 @@ FORMAT = "idbridge-segment-1"
 
 EVENTS = 20_000
 """In a segment, about 20 MB; a checkpoint lies nearer than that."""
+
+SIZE = 64 * 1024 * 1024
+"""Characters of bodies in a segment, which is written and read as a whole; a few huge statements end it sooner."""
 
 _NAME = re.compile(r"(\d{16})-(\d{16})\.jsonl")
 _DRAFT = re.compile(r"\.\d{16}-\d{16}\.jsonl\.[0-9a-f]{16}")
@@ -68,9 +72,9 @@ class Archive:
         self.intact: set[tuple[str, int, int]] = set()
         self._engine = engine
 
-    def in_thread_write(self, least: int = 1) -> list[Segment]:
+    def in_thread_write(self, least: int = 1, stopping: Callable[[], bool] = lambda: False) -> list[Segment]:
         """Writes what the folder does not have yet up to the last checkpoint, once that is ``least`` events, and again
-        what a crash or a full disk left by halves; returns the new segments."""
+        what a crash or a full disk left by halves; returns the new segments. Ends early when it is ``stopping``."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for file in self.folder.iterdir():
             if _DRAFT.fullmatch(file.name):
@@ -79,7 +83,7 @@ class Archive:
         newest = max(present, default=0)
         written: list[Segment] = []
         start = 0
-        while True:
+        while not stopping():
             one = present.pop(start + 1, None)
             if one is not None and (one.first != newest or self._looks_intact(one)):
                 start = one.last
@@ -93,6 +97,7 @@ class Archive:
             else:
                 written.append(made)
                 start = made.last
+        return written
 
     def in_thread_check(self, one: Segment) -> str:
         """Whether the file has the very events of the log, whose bodies may be gone meanwhile; returns its SHA-256.
@@ -158,10 +163,16 @@ class Archive:
     def _end(self, connection: Connection, start: int, limit: int) -> Signed | None:
         """The last checkpoint within reach of a segment, else the next one."""
         most = limit or 2**62
-        within = first_signed(
-            connection, "WHERE size > ? AND size <= ? ORDER BY size DESC", start, min(start + self.events, most)
-        )
+        reach = _reach(connection, start, min(start + self.events, most))
+        within = first_signed(connection, "WHERE size > ? AND size <= ? ORDER BY size DESC", start, reach)
         return within or first_signed(connection, "WHERE size > ? AND size <= ? ORDER BY size", start, most)
+
+
+def _reach(connection: Connection, start: int, end: int) -> int:
+    """The last of the events up to ``end`` with which a segment is not larger than it may be."""
+    sizes = "SELECT seq, sum(length(body)) OVER (ORDER BY seq) AS size FROM event WHERE seq > ? AND seq <= ?"
+    sql = f"SELECT max(seq) FROM ({sizes}) WHERE size <= ?"
+    return int(connection.exec_driver_sql(sql, (start, end, SIZE)).scalar() or start)
 
 
 def _content(connection: Connection, start: int, signed: Signed) -> bytes:

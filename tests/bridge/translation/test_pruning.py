@@ -18,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from bridge.storage import open_engine, reading, upgrade, writing
 from bridge.translation import Event, Filters, IndexKeys, LogReader, facts, in_thread_append, in_thread_close_open
+from bridge.translation import archive as archive_module
 from bridge.translation.archive import Archive, SegmentDamaged, segments
 from bridge.translation.checkpoints import Checkpoints
 from bridge.translation.findings import Report
@@ -297,6 +298,18 @@ def test_a_damaged_segment_whose_events_are_gone_is_told(pruned: Engine, archive
 def test_an_archive_that_begins_after_a_pruning(pruned: Engine, tmp_path: Path) -> None:
     other = Archive(pruned, tmp_path / "other", 100)
     assert [(one.first, one.last) for one in other.in_thread_write()] == [(601, 700)]
+
+
+def test_a_segment_of_huge_statements_ends_sooner(
+    written: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_module, "SIZE", 100_000)
+    archive = Archive(written, tmp_path / "small", 1000)
+    ends = [one.last for one in archive.in_thread_write()]
+    assert len(ends) > 2
+    assert ends[-1] == 700
+    monkeypatch.setattr(archive_module, "SIZE", 1)
+    assert Archive(written, tmp_path / "least", 1000).in_thread_write()[0].last == 100  # the next checkpoint, if none
 
 
 def test_a_segment_waits_until_there_is_enough(written: Engine, tmp_path: Path) -> None:
