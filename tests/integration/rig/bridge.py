@@ -170,9 +170,10 @@ class Bridge:
         return found
 
     def session_events(self, session: str, *, closed: bool = False) -> list[dict[str, Any]]:
+        """Without alerts, which come when they are ready."""
         if closed:
             self.wait(lambda: any(e["type"] == "session.close" for e in self.events(session=session)), 10, "closed")
-        return self.events(session=session)
+        return [event for event in self.events(session=session) if event["type"] != "alert"]
 
     def operations(self, session: str) -> list[dict[str, Any]]:
         """Of a session that is over, in order; an intent and its outcome are one."""
