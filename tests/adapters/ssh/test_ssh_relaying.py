@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 from collections.abc import Coroutine
@@ -19,6 +20,7 @@ from adapters.ssh.fields import Fields, flag, number, string
 from adapters.ssh.options import Options
 from adapters.ssh.public_keys import NO_LIMITS, Limits
 from adapters.ssh.relaying import RESERVE, Relay
+from adapters.ssh.requests import MOST_VARIABLES
 from bridge.adapter import Action, AgentFacts, PeerFault, Reason, Refused, SystemFacts
 from bridge.testing.door import FakeAdmission, FakeDoor
 
@@ -214,6 +216,33 @@ def test_variables_are_filtered_and_the_stamp_is_not_the_agents() -> None:
         assert (heard, bool(sent)) == ([], passes), name
     heard, sent = talk.ask("env", string("PATH") + string("x"))
     assert (heard, sent) == ([codec.answer(A, success=False)], [])
+
+
+def test_variables_have_a_limit() -> None:
+    talk = Talk().open()
+    for number_ in range(MOST_VARIABLES):
+        assert talk.ask("env", string(f"LC_{number_}") + string("x"), want_reply=False)[1]
+    heard, sent = talk.ask("env", string("LC_ALL") + string("x"))
+    assert (heard, sent) == ([codec.answer(A, success=False)], [])
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(("pty-req", "env", "window-change"))))
+def test_what_comes_before_a_shell_may_come_in_any_order(order: tuple[str, ...]) -> None:
+    """warpgate#18: a terminal that was asked for first was forgotten."""
+    rests = {
+        "pty-req": string("xterm") + struct.pack("!IIII", 80, 24, 0, 0) + string(b"\0"),
+        "env": string("LANG") + string("C"),
+        "window-change": struct.pack("!IIII", 120, 40, 0, 0),
+    }
+    talk = Talk().open()
+    asked = [codec.request(H, kind, rests[kind], want_reply=kind != "window-change") for kind in order]
+    asked.append(codec.request(H, "shell", want_reply=True))
+    sent = [one for payload in asked for one in talk.say(payload)[1]]
+    stamped = codec.environment(H, "IDBRIDGE_SESSION", "ib:ses_0000000000000000")
+    assert [one for one in sent if one in asked] == asked
+    assert stamped in sent
+    success = codec.answer(A, success=True)
+    assert [talk.hear(success)[0] for _ in range(3)] == [[success]] * 3
 
 
 def test_answers_keep_the_order_of_the_requests() -> None:
