@@ -36,6 +36,10 @@ class CannotRotate(BridgeError):
     """The secret was not changed, or it is not known whether it was. The message says which, and what is kept."""
 
 
+class Disagreeing(CannotRotate):
+    """The legacy system said yes and does no. It may be one server of several that the others have not told yet."""
+
+
 class NoneLetsIn(CannotRotate):
     """Neither the old nor the new secret works. Nobody but a person may try again: the account would be locked."""
 
@@ -108,9 +112,9 @@ class Exchange:
         if new is not None:
             old = await kept.read()
             settled = NEXT if new == old else await self._found_out(old, new, refused=refused)
-            if settled == CURRENT:
+            if settled == CURRENT and not refused:
                 await self._withdraw(old, new)
-            elif new != old:
+            elif settled == NEXT and new != old:
                 await self._promote(old, new)
             await kept.forget(kept.next)
         await self._clear()
@@ -144,9 +148,9 @@ class Exchange:
             raise CannotRotate(f"it was changed, but no login could prove it: {cause(refused)}") from None
         if not proven and not await self._works(old):
             raise self._neither()
-        if not proven:  # another server of several, perhaps, that has not heard of it yet
-            raise CannotRotate("the legacy system said yes, but still lets in the old one alone; both are kept, it is"
-                               " found out later which counts")  # fmt: skip
+        if not proven:
+            raise Disagreeing("the legacy system said yes, but still lets in the old one alone; both are kept, it is"
+                              " found out later which counts")  # fmt: skip
         await self._promote(old, new)
         await kept.forget(kept.next)
 

@@ -15,7 +15,7 @@ from bridge.accounts.vaults import Store
 from bridge.adapter import Adapter, BridgeError, Rotating
 from bridge.admission.system import Core, System
 from bridge.admission.texts import cause
-from bridge.daemon.changing import LEFT, LONGEST_NAME, CannotRotate, Exchange, Kept, NoneLetsIn
+from bridge.daemon.changing import LEFT, LONGEST_NAME, CannotRotate, Disagreeing, Exchange, Kept, NoneLetsIn
 from bridge.storage import PoolFull, PoolStopped, StorageError, ThreadPool
 from bridge.translation import facts
 from bridge.translation.identifiers import Identifiers
@@ -25,6 +25,9 @@ from bridge.translation.vocabulary import FAILURE, INTENT, OUTCOME, PENDING, SEC
 
 RETRY = 3600.0
 """Seconds after which a change that failed on schedule is tried again."""
+
+SOON = 60.0
+"""Seconds after which it is asked again which secret counts, where nobody answered: agents may be kept out so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ class Rotator:
         self._pool = pool
         self._done = done
         self._identifiers = Identifiers()
-        self._not_before: dict[tuple[str, str], float] = {}
+        self._not_before: dict[tuple[str, str, bool], float] = {}
 
     async def rotate(self, system: str, account: str, actor: str, *, only_settle: bool = False) -> Rotated:
         """``actor`` is the section of who asked. Recorded before and after. Raises CannotRotate, LogUnavailable.
@@ -84,15 +87,16 @@ class Rotator:
             text = cause(failure)
             sections = {**shared, "detail": facts.detail_section(text=text)}
             core.log.keep(Event(SECRET_CHANGE, OUTCOME, FAILURE, sections=sections, index=index, request=request))
-            kind = NoneLetsIn if isinstance(failure, NoneLetsIn) else CannotRotate
-            raise kind(f"{subject}: {text}") from None
+            self._put_off(system, account, failure, only_settle=only_settle)
+            raise CannotRotate(f"{subject}: {text}") from None
         change = facts.change_section(subject, {"revision": before}, {"revision": after})
         core.log.keep(
             Event(SECRET_CHANGE, OUTCOME, sections={**shared, "change": change}, index=index, request=request)
         )
         for other, name in self._users_of(str(reference)):
             core.breaker.reset(other.name, name)
-            self._not_before.pop((other.name, name), None)
+            for settles in (True, False):
+                self._not_before.pop((other.name, name, settles), None)
             if not only_settle:
                 await self._done(other.name, name)
         return Rotated(system, account, str(reference), after, recovered)
@@ -128,7 +132,7 @@ class Rotator:
     async def look(self, every: Mapping[tuple[str, str], float], now: float, actor: str) -> None:
         """Settles what was not finished, then changes what is older than its interval (seconds).
 
-        What fails is told and tried again after RETRY, but not where no secret lets in.
+        What fails is told and tried again later, but not where no secret lets in.
         """
         try:
             stored = {one.name: one.updated for one in await self._pool.run(self._store.in_thread_list)}
@@ -138,14 +142,24 @@ class Rotator:
         old = [one for one, seconds in every.items() if stored.get(self._name(*one), now) + seconds <= now]
         due = [(one, True) for one in self._unfinished(stored)] + [(one, False) for one in old]
         for (system, account), only_settle in due:
-            if self._not_before.get((system, account), now) > now:
+            key = system, account, only_settle
+            if self._not_before.get(key, now) > now:
                 continue
             try:
                 await self.rotate(system, account, actor, only_settle=only_settle)
             except (CannotRotate, LogUnavailable) as failure:
-                self._not_before[system, account] = inf if isinstance(failure, NoneLetsIn) else now + RETRY
+                if self._not_before.get(key, now) <= now:
+                    self._not_before[key] = now + RETRY  # it did not even begin
                 self.log.error("the secret of {account} on {system} was not changed: {cause}", account=account,
                                system=system, cause=str(failure))  # fmt: skip
+
+    def _put_off(self, system: str, account: str, failure: Exception, *, only_settle: bool) -> None:
+        """Until when neither is tried again by itself."""
+        never, now = isinstance(failure, NoneLetsIn), self._core().now()
+        settled = RETRY if isinstance(failure, Disagreeing) else SOON
+        self._not_before[system, account, True] = inf if never else now + settled
+        if not only_settle:
+            self._not_before[system, account, False] = inf if never else now + RETRY
 
     def _name(self, system: str, account: str) -> str:
         return self._systems()[system].accounts[account].secret.path

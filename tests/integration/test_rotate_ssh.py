@@ -240,6 +240,15 @@ def test_a_key_that_sshd_has_from_elsewhere_is_not_changed(turning: Any) -> None
     assert (turn.agent_works(), turn.own_keys.exists()) == (True, False)
 
 
+def test_a_key_of_an_account_without_a_shell_is_not_changed(turning: Any) -> None:
+    turn: Turning = turning(OWN_KEYS, key=True)
+    turn.place_keys(public(turn.account))
+    run_command("usermod", "--shell", "/usr/sbin/nologin", turn.account.name)
+    assert "does not run the command that changes the key (exit status 1)" in turn.rotate(status=1)
+    turn.unchanged()
+    assert turn.own_keys.read_text().splitlines() == [public(turn.account)]
+
+
 def test_a_host_that_does_not_look_into_the_file_keeps_the_old_key(turning: Any) -> None:
     """The line is there, and another file is what sshd reads: the new key does not let in, and its line goes again."""
     turn: Turning = turning(key=True)

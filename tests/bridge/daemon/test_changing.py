@@ -280,6 +280,22 @@ async def test_a_key_that_cannot_be_withdrawn_is_told_and_withdrawn_later(make_b
     finished(bench)
 
 
+@pytest_twisted.ensureDeferred
+async def test_a_key_that_was_refused_need_not_be_withdrawn(make_bench: MakeBench) -> None:
+    """Where the account has no shell, it could not be."""
+
+    class Shellless(KeyLegacy):
+        async def withdraw(self, admission: Any, system: Any, key: Secret) -> None:
+            raise BridgeError("no shell")
+
+    legacy = Shellless(OLD_KEY)
+    legacy.fault = "no"
+    bench = make_bench(legacy)
+    with pytest.raises(CannotRotate, match="did not take it: too young"):
+        await bench.exchange.make()
+    assert bench.held == {"": OLD_KEY.reveal()}
+
+
 def test_a_password_has_some_of_each_kind() -> None:
     for _ in range(50):
         text = new_password().reveal_text()
