@@ -205,6 +205,7 @@ class Connection:
             admission.outcome,
             referrals,
             known.secrets,
+            alarm=admission.alarm,
             pass_references=options.pass_references,
             stamp=stamp,
             clock=self._clock,

@@ -67,7 +67,8 @@ class Asked:
 
 
 class Results:
-    """One session's. ``told``: ``Admission.outcome``. ``upward``: what is to be sent to the directory because of it."""
+    """One session's. ``told``: ``Admission.outcome``, ``alarm``: ``Admission.alarm``. ``upward``: what is to be sent to
+    the directory because of what came."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Results:
         referrals: Referrals,
         secrets: Mentions,
         *,
+        alarm: Callable[[str, str], None],
         pass_references: bool = False,
         stamp: bytes = b"",
         clock: Callable[[], float] = time.monotonic,
@@ -86,6 +88,8 @@ class Results:
         self.goodbye = ""
         self._framer = framer
         self._told = told
+        self._alarm = alarm
+        self._alarmed = False
         self._referrals = referrals
         self._secrets = secrets
         self._pass_references = pass_references
@@ -226,9 +230,14 @@ class Results:
         return self._final(message, asked)
 
     def _stray(self, message: Message) -> None:
-        if message.id:
+        if message.id in self.retired:
             if message.tag not in NOT_FINAL:
-                self.retired.pop(message.id, None)
+                del self.retired[message.id]
+            return
+        if message.id:
+            if not self._alarmed:
+                self._alarmed = True
+                self._alarm("unasked-answer", f"the directory answered what nobody asked, message id {message.id}")
             return
         found = answers.read_result(message)
         if found.name == Oid.NOTICE_OF_DISCONNECTION.encode():

@@ -138,6 +138,18 @@ def test_health_checks_open_nothing(door: Bridge, big: Slapd) -> None:
     assert len(big.lines("ACCEPT")) == before
 
 
+def test_an_empty_password_is_refused_and_recorded(door: Bridge, big: Slapd) -> None:
+    """TremoloSecurity/MyVirtualDirectory#65: such a Bind succeeded through a proxy."""
+    before = len(big.lines("ACCEPT"))
+    with Talk(door.ports["directory"]).tls(door.authority.ca) as talk:
+        refused = talk.bind("", f"cn=admin,{SUFFIX}")
+    assert refused.code == Code.UNWILLING
+    (found,) = re.findall(rb"reference (\w+)", refused.text)
+    event = door.refusal(found.decode())
+    assert (event["type"], event["reason"]) == ("session.refused", "credential-missing")
+    assert len(big.lines("ACCEPT")) == before
+
+
 def test_failing_binds_leave_no_descriptors(door: Bridge) -> None:
     """privacyidea/privacyidea-ldap-proxy#9: EMFILE after some 1,000."""
     before = descriptors(door)
@@ -204,6 +216,47 @@ def test_a_referral_is_not_followed_and_not_told(door: Bridge, reader: str) -> N
         manage = controls.encode(Oid.MANAGE_DSA_IT)
         entries, code = talk.search(f"ou=elsewhere,{SUFFIX}", "ou", scope=0, controls=manage)
         assert (len(entries), code) == (1, 0)
+
+
+def test_nobody_follows_a_reference(door: Bridge, reader: str, big: Slapd) -> None:
+    """The same, with somebody listening where it leads to: the static account's login must not come there."""
+    with socket.create_server(("127.0.0.1", 0)) as trap, bound(door, reader) as talk:
+        trap.settimeout(1)
+        name, here = f"cn=trap,{SUFFIX}", f"ldap://127.0.0.1:{trap.getsockname()[1]}/dc=x"
+        with big.admin() as administrator:
+            administrator.add(name, ["referral", "extensibleObject"], {"ref": here})
+        assert talk.search(name, "cn")[1] == Code.UNWILLING
+        talk.say(codec.search(SUFFIX.encode(), 1, codec.present(b"objectClass"), (b"1.1",)))
+        assert {one.tag for one in talk.all()} == {Op.ENTRY, Op.DONE}
+        with pytest.raises(TimeoutError):
+            trap.accept()
+
+
+def test_after_unbind_the_connection_closes_in_order(door: Bridge, reader: str) -> None:
+    """go-ldap/ldap#275: FIN and no RST, also amid a result that nobody reads; a reset would be ConnectionResetError."""
+    for amid in (False, True):
+        with bound(door, reader) as talk:
+            if amid:
+                talk.say(codec.search(BIG.encode(), 2, codec.present(b"objectClass"), ()))
+            else:
+                assert talk.search(PEOPLE, "cn", scope=0)[1] == 0
+            talk.say(codec.unbind())
+            while data := talk.socket.recv(65536):
+                assert amid, data
+
+
+def test_an_agents_own_session_tracking_never_reaches_the_directory(door: Bridge, reader: str, big: Slapd) -> None:
+    """389ds/389-ds-base#6367; the bridge's own stands on every line of an operation."""
+    forged = controls.session_tracking("192.0.2.66", "forged-name", "forged-user")
+    with bound(door, reader) as talk:
+        session = session_of(door)
+        for _ in range(2):
+            assert talk.search(PEOPLE, "cn", scope=0, controls=forged)[1] == 0
+    (connection,) = {re.findall(r"conn=\d+", line)[0] for line in big.lines(f"NAME=ib:{session}")}
+    searches = [line for line in big.lines(f"{connection} ") if f'SRCH base="{PEOPLE}"' in line]
+    assert len(searches) == 2
+    assert all(f"[IP=127.0.0.1 NAME=ib:{session} USERNAME=reader-1]" in line for line in searches)
+    assert not big.lines("forged")
 
 
 def test_a_password_is_changed_for_another_and_never_logged(door: Bridge, place: Place) -> None:

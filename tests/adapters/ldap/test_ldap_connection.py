@@ -413,12 +413,13 @@ def test_a_matching_rule_that_nobody_knows_is_relayed() -> None:
     assert rule in asked.raw
 
 
-def test_answers_to_nothing_are_dropped() -> None:
+def test_answers_to_nothing_are_dropped_and_raise_one_alarm() -> None:
     """ldapjs/node-ldapjs#890: the client crashed."""
     play = Play()
     legacy = play.bind()
     legacy.sends(answers.answer_to(Op.SEARCH, 99, 0) + codec.request(98, entry()))
     play.client.voice.hears_nothing()
+    assert play.door.story.count("alarm unasked-answer") == 1
     play.client.says(2, search())
     legacy.sends(answers.answer_to(Op.SEARCH, 2, 0))
     assert play.client.code() == 0
@@ -444,6 +445,7 @@ def test_abandon_is_passed_on_and_what_still_comes_is_dropped() -> None:
     legacy.sends(codec.request(2, entry()) + answers.answer_to(Op.SEARCH, 2, 0))
     play.client.voice.hears_nothing()
     assert play.outcomes() == [("ldap.search", "aborted", "")]
+    assert not [one for one in play.door.story if one.startswith("alarm")]
 
 
 def test_cancel() -> None:
