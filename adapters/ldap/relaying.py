@@ -223,16 +223,18 @@ class Session:
         results = self._results
         try:
             out = results.receive(data)
+            if out:
+                await self._stalls.send(self._client, out[0] if len(out) == 1 else b"".join(out))
         except PeerFault as fault:
             raise self._lost(str(fault)) from None
-        if out:
-            await self._stalls.send(self._client, out[0] if len(out) == 1 else b"".join(out))
-        await self._send_upward()
+        finally:
+            results.tell()
+        if results.upward:
+            await self._send_upward()
 
     async def _send_upward(self) -> None:
         upward, self._results.upward = self._results.upward, []
-        if upward:
-            await self._upstream.send(b"".join(upward))
+        await self._upstream.send(b"".join(upward))
 
     async def _look(self) -> None:
         """Answers what the directory leaves unanswered (every second)."""

@@ -85,6 +85,7 @@ class Results:
         self.outstanding: dict[int, Asked] = {}
         self.retired: dict[int, None] = {}
         self.upward: list[bytes] = []
+        self._over: list[tuple[Asked, int]] = []
         self.goodbye = ""
         self._framer = framer
         self._told = told
@@ -178,7 +179,7 @@ class Results:
     # -- what comes
 
     def receive(self, data: bytes) -> list[bytes | memoryview]:
-        """What the agent gets. Raises PeerFault."""
+        """What the agent gets; ``tell`` is to be called when it has it. Raises PeerFault."""
         out: list[bytes | memoryview] = []
         block, start, end = b"", 0, 0  # a run of messages that pass as they came
         framer = self._framer
@@ -287,12 +288,18 @@ class Results:
     def _final(self, message: Message, asked: Asked) -> Message | bytes:
         code = answers.code_of(message)
         del self.outstanding[message.id]
-        self._told(asked.permit, asked.outcome(Result.SUCCESS if code in GOOD else Result.FAILURE, str(code)))
+        self._over.append((asked, code))
         if asked.paged:
             self._page(message, asked)
         if code == Code.REFERRAL:
             return self._referrals.result(asked.tag, message)
         return answers.fitting(asked.tag, message)
+
+    def tell(self) -> None:
+        """Records how operations ended; the agent need not wait for that, what they do was recorded before."""
+        over, self._over = self._over, []
+        for asked, code in over:
+            self._told(asked.permit, asked.outcome(Result.SUCCESS if code in GOOD else Result.FAILURE, str(code)))
 
     def _page(self, message: Message, asked: Asked) -> None:
         for control in controls.read(message):
