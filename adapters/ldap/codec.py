@@ -28,6 +28,9 @@ MAX_ATTRIBUTES = 1000
 ADD, DELETE = 0, 1
 """Kinds of a ``Change``."""
 
+MAX_LIMIT = 2**31 - 1
+"""Of entries and seconds (maxInt of RFC 4511 section 4.1.1)."""
+
 _SIMPLE, _SASL = 0x80, 0xA3
 _SICILY = (0x89, 0x8A, 0x8B)
 _NEW_SUPERIOR = 0x80
@@ -140,6 +143,8 @@ def _octets(data: bytes, at: int, stop: int) -> tuple[bytes, int]:
 
 
 def _number(data: bytes, at: int, stop: int, tag: int, most: int) -> tuple[int, int]:
+    if at + 3 <= stop and data[at] == tag and data[at + 1] == 1 and data[at + 2] <= min(most, 0x7F):
+        return data[at + 2], at + 3
     start, end = ber.expect(data, at, stop, tag)
     value = ber.integer(data, start, end)
     if not 0 <= value <= most:
@@ -181,8 +186,8 @@ def _search(data: bytes, at: int, stop: int) -> Search:
     fixed = at
     scope, at = _number(data, at, stop, ber.ENUMERATED, 3)
     deref, at = _number(data, at, stop, ber.ENUMERATED, 3)
-    size, at = _number(data, at, stop, ber.INTEGER, 2**31 - 1)
-    time, at = _number(data, at, stop, ber.INTEGER, 2**31 - 1)
+    size, at = _number(data, at, stop, ber.INTEGER, MAX_LIMIT)
+    time, at = _number(data, at, stop, ber.INTEGER, MAX_LIMIT)
     behind = at
     start, at = ber.expect(data, at, stop, ber.BOOLEAN)
     types_only = ber.boolean(data, start, at)

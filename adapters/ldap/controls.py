@@ -94,12 +94,14 @@ def _control(data: bytes, begin: int, end: int) -> tuple[Control, int]:
     return Control(oid, critical, value, data[begin:stop]), stop
 
 
-def judge(controls: Iterable[Control], more: frozenset[str] = frozenset()) -> tuple[Control, ...]:
+def judge(controls: tuple[Control, ...], more: frozenset[str] = frozenset()) -> tuple[Control, ...]:
     """Those that go upstream; ``more`` are OIDs that the system's options allow beside ``SERVED``.
 
     Raises Spoken (12) for a critical one that is not served, so that nothing goes upstream (twisted/ldaptor#163 let the
     operation succeed without it), and for the same one twice.
     """
+    if not controls:
+        return ()
     allowed = (SERVED | more) - NEVER
     kept: list[Control] = []
     for control in controls:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
@@ -67,6 +66,9 @@ ADMIN_ATTRIBUTES = frozenset(
 MAX_LISTS, MAX_LISTED = 16, 512
 """Lists of attributes that one session keeps, and the most characters of one."""
 
+MAX_SHAPE = 1024
+"""Characters of a request's shape whose digest is kept."""
+
 MAX_SHARED = 256
 """Characters of the name above an entry whose shape is kept."""
 
@@ -76,8 +78,7 @@ _ADMIN_BRANCH = re.compile(r"(?:^|,)cn=(?:(?:config|schema|subschema|monitor|cha
 """The server's own branches: OpenLDAP's and 389-ds' at the top, Active Directory's below the domain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(NamedTuple):
     """``refusal``: what the bridge itself says no to, to be answered and recorded as denied.
 
     ``reads``: the attributes a Search asks for, by all their names; None when it asks for a list like ``*``.
@@ -152,18 +153,19 @@ class Describing:
         public = request.scope == 0 and (not request.base or name.text in self._open)
         listed = self._list(request.attributes)
         asked, refusal = self._asserted(request.filter, public)
-        for key in _keys(controls):
-            refusal = self._reach(key, asked) or refusal
-        for part in _assertions(controls):
-            more, no = self._asserted(part, public)
-            asked.update(more)
-            refusal = no or refusal
+        if controls:
+            for key in _keys(controls):
+                refusal = self._reach(key, asked) or refusal
+            for part in _assertions(controls):
+                more, no = self._asserted(part, public)
+                asked.update(more)
+                refusal = no or refusal
         base: Target = {} if public else {"base": name.target}
         scope = SCOPES[request.scope]
-        hidden = {one for one in request.filter.attributes if sensitive(self._schema.names(one))}
-        redacted = request.filter.text()
-        full = self._logging is StatementLogging.FULL
-        filter_text = request.filter.text(full=True, hidden=hidden) if full else redacted
+        redacted = filter_text = request.filter.text()
+        if self._logging is StatementLogging.FULL:
+            hidden = {one for one in request.filter.attributes if sensitive(self._schema.names(one))}
+            filter_text = request.filter.text(full=True, hidden=hidden)
         text = f"ldap:///{_quoted(_shown(request.base))}?{listed.quoted}?{scope}?{filter_text}"
         shape = f"search {_shape(name.chain)} {scope} {redacted} {listed.quoted}"
         details: dict[str, str | int] = {"scope": scope}
@@ -367,9 +369,14 @@ class Describing:
         if controls:
             details = {**details, "controls": ",".join(control.oid for control in controls)[:MAX_VALUE]}
         kept = "" if self._logging is StatementLogging.DIGEST else text[:MAX_TEXT]
-        digest = hashlib.sha256(shape.encode("utf-8", "replace")).hexdigest()[:16]
+        digest = _digest(shape) if len(shape) <= MAX_SHAPE else _digest.__wrapped__(shape)
         objects = (name.text,) if name is not None and name.chain else ()
         return Operation(verb, action, objects, kept, digest, None, target, details)
+
+
+@lru_cache(maxsize=256)
+def _digest(shape: str) -> str:
+    return hashlib.sha256(shape.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _each(base: Target, asked: Iterable[tuple[str, ...]]) -> tuple[Target, ...]:

@@ -40,8 +40,14 @@ class Standing:
         self._remembered: dict[tuple[str, Facts], Remembered] = {}
 
     def permit(self, action: Action, target: Target, at: float) -> Remembered:
-        """The decision on one operation at a time in Unix seconds."""
-        items = tuple(target.items()) if len(target) < 2 else tuple(sorted(target.items()))
+        """The decision on one operation at a time in Unix seconds. Facts that no grant about this agent asks for make
+        no difference."""
+        narrowing = self.narrowing(at)
+        items: Facts = ()
+        if narrowing:
+            items = tuple([one for one in target.items() if one[0] in narrowing])
+            if len(items) > 1:
+                items = tuple(sorted(items))
         key = (action._value_, items)  # a member of an enumeration is slow to hash and to ask for its value
         found = self._remembered.get(key)
         if found is not None and found[0] <= at < found[1]:

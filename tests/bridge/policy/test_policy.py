@@ -286,17 +286,24 @@ def test_a_standing_session_gets_the_decision_of_the_moment():
     app = {"database": "app"}
     for at in (0.0, 29.9, 30.0, 59.0, 60.0, 119.9, 120.0, 10.0):
         for action in Action:
-            for target in (app, {"database": "hr"}, {}):
+            for target in (app, {"database": "hr"}, {}, {"host": "db1", **app}, {"host": "db2", "database": "hr"}):
                 request = Request(BOT, "orders", "svc_reader", action, target, at=at)
                 assert standing.permit(action, target, at).decision == policy.permit(request), (at, action, target)
     assert standing.permit(READ, app, 5.0) is standing.permit(READ, app, 6.0)
 
 
 def test_a_standing_session_does_not_remember_without_end():
-    standing = Policy([READERS], [ORDERS]).standing(Request(BOT, "orders"), "svc_reader")
+    app = replace(READERS, targets={"database": frozenset({"app"})})
+    standing = Policy([app], [ORDERS]).standing(Request(BOT, "orders"), "svc_reader")
     for number in range(1000):
         standing.permit(READ, {"database": str(number)}, 0.0)
-    assert len(standing._remembered) <= 256
+    assert 100 < len(standing._remembered) <= 256
+
+
+def test_what_no_grant_asks_for_is_decided_once():
+    standing = Policy([READERS], [ORDERS]).standing(Request(BOT, "orders"), "svc_reader")
+    found = {id(standing.permit(READ, {"database": str(number)}, 0.0)) for number in range(10)}
+    assert len(found) == 1
 
 
 GIVEN = replace(WRITERS, id="request:req_1", agents=frozenset({"review-bot"}), roles=frozenset(), expires=1000)
