@@ -14,10 +14,12 @@ from collections.abc import Callable, Mapping
 from adapters.ldap import codec
 from adapters.ldap.codes import Code
 from adapters.ldap.controls import Ppolicy
-from adapters.ldap.observing import CONNECTIONS
+from adapters.ldap.observing import WHERE, lists_sessions
 from adapters.ldap.questions import ANYTHING, LEVEL, Entry, Questions, logged_in
 from adapters.ldap.schema import SENSITIVE
-from bridge.adapter import Action, Admission, Check, SystemFacts
+from bridge.adapter import Action, Admission, Check, SystemFacts, TLSSettings
+
+NOT_VERIFIED = "the directory's certificate is not verified (upstream.tls)"
 
 MAX_BASES = 20
 """Naming contexts or granted bases looked into; each is a handful of questions."""
@@ -42,13 +44,19 @@ async def examine(
 ) -> list[Check]:
     """``targets``: the bases that grants narrow to; each must be there for the account. Raises Refused."""
     async with logged_in(admission, system, clock) as questions:
-        encrypted = questions.directory.stream.tls is not None
-        checks = [Check.of_encryption(encrypted)]
-        if encrypted and admission.upstream_tls is not None and not admission.upstream_tls.verifies:
-            checks.append(Check("warning", "the directory's certificate is not verified (upstream.tls)"))
+        checks = [Check("ok", "the static account can log in", admission.login.user)]
+        checks += _encryption(questions.directory.stream.tls is not None, admission.upstream_tls)
         checks += password(questions.directory.password)
         granted = targets.get("base", frozenset())
         return checks + await _looked_around(questions, admission, granted, system.options.stats_log)
+
+
+def _encryption(encrypted: bool, settings: TLSSettings | None) -> list[Check]:
+    found = [Check.of_encryption(encrypted)]
+    if encrypted and settings is not None:
+        verified = Check("ok", "the directory's certificate is verified")
+        found.append(verified if settings.verifies else Check("warning", NOT_VERIFIED))
+    return found
 
 
 def password(policy: Ppolicy) -> list[Check]:
@@ -138,11 +146,11 @@ async def _passwords(questions: Questions, bases: list[str]) -> list[Check]:
 
 
 async def _sessions(questions: Questions, stats_log: str) -> Check:
-    if await questions.entry(CONNECTIONS) is not None:
+    if await lists_sessions(questions):
         return Check("ok", "the directory lists its sessions to this account (idbridge reconcile)")
     if stats_log:
         return Check("ok", "sessions are told by OpenLDAP's stats log (idbridge reconcile)", stats_log)
-    advice = f"idbridge reconcile needs read access to {CONNECTIONS}, which OpenLDAP alone has"
+    advice = f"idbridge reconcile needs read access to {WHERE}; other directories have no such list"
     return Check("warning", "the directory does not list its sessions to this account", advice)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from adapters.ldap import codec
-from adapters.ldap.questions import LEVEL, Entry, logged_in
+from adapters.ldap.questions import LEVEL, Entry, Questions, logged_in
 from adapters.ldap.stats_log import PEER, end, in_thread_open_sessions, normal
 from adapters.ldap.upstream import unavailable
 from bridge.adapter import Admission, LegacySession, SystemFacts
@@ -25,6 +25,9 @@ _READ = ("monitorConnectionPeerAddress", "monitorConnectionNumber", "monitorConn
 _PEER = re.compile(PEER)
 
 MONITOR_389 = "cn=monitor"
+
+WHERE = f"{CONNECTIONS} of OpenLDAP, the attribute connection of {MONITOR_389} of 389 Directory Server"
+
 _CONNECTION_389 = re.compile(r"\d+:(\d{14}Z):\d+:\d+:[^:]*:(.*):\d+:\d+:\d+:(\d+):ip=(.*)")
 """Descriptor, begin, operations begun and ended, busy or not, bind DN, three counts, number, address."""
 
@@ -45,10 +48,16 @@ async def observe(
         elif log and deferring is not None:
             found = await _logged(admission, log, deferring)
         else:
-            hidden = f"{CONNECTIONS}; in 389 Directory Server the attribute connection of {MONITOR_389}"
-            raise unavailable(admission, f"the directory does not list its sessions to this account ({hidden})")
+            raise unavailable(admission, f"the directory does not list its sessions to this account ({WHERE})")
         own = questions.directory.stream.local.port
     return [one for one in found if one.port != own]
+
+
+async def lists_sessions(questions: Questions) -> bool:
+    """Whether the account may see who is connected."""
+    monitor = await questions.entry(MONITOR_389, "connection")
+    shown = monitor is not None and bool(monitor.texts("connection"))
+    return shown or await questions.entry(CONNECTIONS) is not None
 
 
 async def _logged(admission: Admission, log: str, deferring: Deferring) -> list[LegacySession]:

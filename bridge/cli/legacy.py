@@ -17,10 +17,10 @@ def account() -> None:
     """Accounts of legacy systems."""
 
 
-@command("idbridge account discover directory --account svc_reader")
+@command("idbridge account discover directory")
 @click.argument("system")
-@click.option("--account", required=True, help="The static account to look with.")
-def discover(config: Path, as_json: bool, system: str, account: str) -> None:
+@click.option("--account", help="The static account to look with; without it the first of the system.")
+def discover(config: Path, as_json: bool, system: str, account: str | None) -> None:
     """List the accounts of a legacy SYSTEM that could be mapped, as one of its static accounts sees them."""
     rows = call(config, "account.discover", {"system": system, "account": account})
     if as_json:

@@ -15,6 +15,7 @@ from rig.slapd import Slapd
 
 from bridge.api.failure import CommandFailed
 
+LISTED = "the directory lists its sessions to this account (idbridge reconcile)"
 ALL = ("read", "write", "admin")
 
 
@@ -63,6 +64,9 @@ def test_doctor_finds_no_right_to_write_where_there_is_none(bridge: Bridge, dire
     makes = {"slapd": "OpenLDAP", "ds389": "389", "samba": "Samba"}
     assert makes[directory.folder.name] in found["the directory is"][1]
     assert found["the directory shows its schema"][0] == "ok"
+    assert found["the static account can log in"] == ("ok", directory.dn("svc_reader"))
+    assert found["the directory's certificate is verified"][0] == "ok"
+    assert "no right to write was found" in bridge.cli("doctor", "directory", "--account", "svc_reader")
     assert directory.suffix.lower() in found["the account can read"][1].lower()
     assert found["no right to write was found"][0] == "ok"
     assert not [title for title, (level, _) in found.items() if level == "problem"], found
@@ -100,6 +104,7 @@ def test_accounts_of_programs_are_discovered(bridge: Bridge, directory: Director
     states = {name: by_name[name]["state"] for name in ("svc_locked", "svc_disabled") if name in by_name}
     assert states in ({"svc_locked": "locked"}, {"svc_disabled": "disabled"}, {})
     assert "svc_reader" in bridge.cli("account", "discover", "directory", "--account", "svc_reader")
+    assert bridge.cli_json("account", "discover", "directory") == rows, "with the first of its accounts"
 
 
 def test_a_refused_login_says_why(slapd: Slapd, place: Place, authority: Authority) -> None:
@@ -186,6 +191,7 @@ def test_a_session_past_the_bridge_is_found_on_389_directory_server(
         return sorted((row["state"], row["agent"]) for row in rows)
 
     try:
+        assert doctor(running, "directory", "svc_writer")[LISTED][0] == "ok"
         running.agent("writer-1", "writer")
         token = running.token("writer-1")
         with client(running.ports["directory"], authority.ca, "agent", token):

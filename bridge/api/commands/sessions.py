@@ -59,10 +59,10 @@ def doctor(
     return services.running().examine(system, account, host.lower())
 
 
-def discover(services: Services, actor: Actor, system: str, account: str) -> list[dict[str, str]]:
-    """Logs in as ``account`` and lists accounts of the legacy system that could be mapped."""
+def discover(services: Services, actor: Actor, system: str, account: str | None = None) -> list[dict[str, str]]:
+    """Logs in as ``account`` (the first of the system) and lists accounts of the legacy system that could be mapped."""
     _known(services, system, account)
-    return services.running().discover(system, account)
+    return services.running().discover(system, account or services.policy.systems[system].accounts[0])
 
 
 def rotate(services: Services, actor: Actor, system: str, account: str) -> dict[str, Any]:
