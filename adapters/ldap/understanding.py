@@ -20,7 +20,7 @@ from adapters.ldap.refusals import Spoken
 from adapters.ldap.sieve import Sieve
 from bridge.adapter import Reason, Target
 
-MAX_KEPT, MAX_KEPT_SIZE = 32, 512
+MAX_KEPT, MAX_KEPT_SIZE = 16, 512
 """Requests of one session that are kept with what they ask, and the most bytes of one."""
 
 
