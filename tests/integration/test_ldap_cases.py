@@ -153,10 +153,10 @@ def test_an_empty_password_is_refused_and_recorded(door: Bridge, big: Slapd) -> 
 def test_failing_binds_leave_no_descriptors(door: Bridge) -> None:
     """privacyidea/privacyidea-ldap-proxy#9: EMFILE after some 1,000."""
     before = descriptors(door)
-    for _ in range(40):  # more would wait a second each: proofs that fail too often do
+    for _ in range(35):  # more would wait a second each: proofs that fail too often do
         with Talk(door.ports["directory"]).tls(door.authority.ca) as talk:
             assert talk.bind("a.b.c").code == 49
-    door.wait(lambda: descriptors(door) <= before + 1, 2, "as many descriptors as before")
+    door.wait(lambda: descriptors(door) <= before + 5, 10, "as many descriptors as before, but for the bridge's own")
 
 
 def test_unknown_agents_and_bad_signatures_hear_the_same(door: Bridge, reader: str) -> None:
