@@ -43,6 +43,8 @@ ANSWER = {
 }
 """The final answer that fits each request; Unbind and Abandon have none."""
 
+READS = frozenset({Op.SEARCH, Op.COMPARE})
+
 NOT_FINAL = frozenset({Op.ENTRY, Op.REFERENCE, Op.INTERMEDIATE})
 """Every other response ends its request, even one of a type that does not fit: Samba answers a Search with an
 ExtendedResponse when it does not know a critical control."""

@@ -63,6 +63,31 @@ class Deciding:
         self._limits = limits
         self._stamp = stamp
 
+    def at_once(self, message: Message) -> bytes | None:
+        """``decide`` for a read that is allowed and waits for nothing, where no grant narrows. None: nothing was done.
+
+        Raises PeerFault."""
+        results, admission = self._results, self._admission
+        narrowing = admission.narrowing
+        if (
+            len(results.outstanding) >= self._limits.outstanding
+            or message.id in results.retired
+            or not narrowing.isdisjoint(_FACTS)
+        ):
+            return None
+        try:
+            understood = self._understanding.of(message)
+        except Spoken:
+            return None
+        if isinstance(understood, Cancelling) or understood.refusal is not None:
+            return None
+        sieve, rest = self._ways(message, understood, narrowing)
+        permit = admission.permit_at_once(understood.asking.operation)
+        if permit is None:
+            return None
+        self._begin(message, understood, permit, sieve)
+        return numbered(message.id, rest)
+
     async def decide(self, message: Message) -> bytes:
         """What goes to the directory, now among the outstanding. Raises Refused, already recorded; PeerFault."""
         results = self._results
@@ -87,14 +112,16 @@ class Deciding:
         permit = await (
             self._permit_each(understood) if narrows else self._admission.permit(understood.asking.operation)
         )
-        asked = Asked(message.tag, permit, sieve)
+        self._begin(message, understood, permit, sieve)
+        return numbered(message.id, rest)
+
+    def _begin(self, message: Message, understood: Understood, permit: Permit, sieve: Sieve | None) -> None:
+        asked, seconds = Asked(message.tag, permit, sieve), 0
         request = understood.request
         if isinstance(request, codec.Search):
             self._count(asked, understood)
-            results.began(message.id, asked, codec.lower(request.time_limit, self._limits.seconds))
-        else:
-            results.began(message.id, asked, 0)
-        return numbered(message.id, rest)
+            seconds = codec.lower(request.time_limit, self._limits.seconds)
+        self._results.began(message.id, asked, seconds)
 
     def _ways(self, message: Message, understood: Understood, narrowing: frozenset[str]) -> tuple[Sieve | None, bytes]:
         """What sifts the answer, and the message behind its id. A sieve that asks no grant anything is kept, for as

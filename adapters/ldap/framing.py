@@ -67,12 +67,17 @@ class Framer:
         self._wanted = 0
 
     @property
+    def empty(self) -> bool:
+        """Whether all was taken."""
+        return self._at == len(self._data) and not self._late
+
+    @property
     def rest(self) -> bytes:
         """What was not taken yet: whole messages or the beginning of one."""
         return self._data[self._at :] + b"".join(self._late)
 
     def add(self, data: bytes) -> None:
-        if self._at == len(self._data) and not self._late:
+        if self.empty:
             self._data, self._at = data, 0
             return
         self._late.append(data)

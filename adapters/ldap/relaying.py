@@ -6,10 +6,11 @@ Bind, or StartTLS, is raised as ``Interrupted``: the connection goes on without 
 
 from __future__ import annotations
 
-from typing import NoReturn
+from collections.abc import Coroutine
+from typing import Any, NoReturn
 
 from adapters.ldap import answers, codec
-from adapters.ldap.codes import ANSWER, Code, Oid, Op
+from adapters.ldap.codes import ANSWER, READS, Code, Oid, Op
 from adapters.ldap.deciding import Deciding
 from adapters.ldap.framing import Framer, Message
 from adapters.ldap.login import EXPIRED
@@ -142,12 +143,29 @@ class Session:
 
     # -- towards the directory ----------------------------------------------------------------------------------------
 
-    async def _to_upstream(self, data: bytes) -> None:
+    def _to_upstream(self, data: bytes) -> Coroutine[Any, Any, None] | None:
         framer = self._framer
         framer.add(data)
-        while (message := framer.next()) is not None:
+        message = framer.next()
+        if message is None:
+            return None
+        if message.tag in READS and framer.empty and self._new(message.id):
+            self._stalls.relieve(self._max_stalled)
+            sent = self._deciding.at_once(message)
+            if sent is not None:
+                return self._upstream.send_or_wait(sent)
+        return self._messages(message)
+
+    async def _messages(self, message: Message | None) -> None:
+        """This one and all that follow it."""
+        while message is not None:
             await self._message(message)
+            message = self._framer.next()
         await self._flush()
+
+    def _new(self, number: int) -> bool:
+        """Whether a request may have this id."""
+        return 1 <= number < OWN_IDS and number not in self._results.outstanding
 
     async def _message(self, message: Message) -> None:
         tag = message.tag
@@ -219,17 +237,29 @@ class Session:
 
     # -- towards the agent --------------------------------------------------------------------------------------------
 
-    async def _to_client(self, data: bytes) -> None:
+    def _to_client(self, data: bytes) -> Coroutine[Any, Any, None] | None:
         results = self._results
+        sending = None
         try:
             out = results.receive(data)
             if out:
-                await self._stalls.send(self._client, out[0] if len(out) == 1 else b"".join(out))
+                sending = self._client.send_or_wait(out[0] if len(out) == 1 else b"".join(out))
         except PeerFault as fault:
             raise self._lost(str(fault)) from None
         finally:
-            results.tell()
-        if results.upward:
+            if sending is None:
+                results.tell()
+        if sending is not None:
+            return self._sent(sending)
+        return self._send_upward() if results.upward else None
+
+    async def _sent(self, sending: Coroutine[Any, Any, None]) -> None:
+        """The agent takes its time."""
+        try:
+            await self._stalls.wait(self._client, sending)
+        finally:
+            self._results.tell()
+        if self._results.upward:
             await self._send_upward()
 
     async def _send_upward(self) -> None:

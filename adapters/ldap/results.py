@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from adapters.ldap import answers, codec, controls
-from adapters.ldap.codes import NOT_FINAL, Code, Oid, Op
+from adapters.ldap.codes import NOT_FINAL, READS, Code, Oid, Op
 from adapters.ldap.entries import Mentions
 from adapters.ldap.framing import MAX_ID, Framer, Message
 from adapters.ldap.referrals import Referrals
@@ -169,7 +169,7 @@ class Results:
         asked = self.outstanding.pop(number)
         self._retire(number)
         self.upward.append(self._abandon(number))
-        reading = asked.tag in (Op.SEARCH, Op.COMPARE)
+        reading = asked.tag in READS
         code = Code.TIME_LIMIT if reading else Code.UNAVAILABLE
         text = "the directory did not answer in time"
         result = Result.FAILURE if reading else Result.UNKNOWN

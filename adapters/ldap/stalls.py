@@ -7,7 +7,8 @@ else wants something.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from bridge.adapter import Stream
 
@@ -24,10 +25,11 @@ class Stalls:
         self._clock = clock
         self._waiting: dict[Stream, float] = {}  # the longest first
 
-    async def send(self, client: Stream, data: bytes | memoryview) -> None:
+    async def wait(self, client: Stream, sending: Coroutine[Any, Any, None]) -> None:
+        """Until ``client`` has taken what is being sent to it."""
         self._waiting[client] = self._clock()
         try:
-            await client.send(data)
+            await sending
         finally:
             self._waiting.pop(client, None)
 

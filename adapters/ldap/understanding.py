@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from adapters.ldap import codec, controls
-from adapters.ldap.codes import Code, Oid, Op
+from adapters.ldap.codes import READS, Code, Oid
 from adapters.ldap.controls import Control
 from adapters.ldap.extended import read_cancel
 from adapters.ldap.framing import Message
@@ -74,7 +74,7 @@ class Understanding:
     def of(self, message: Message) -> Understood | Cancelling:
         """Raises Spoken for what is not understood or not served, PeerFault."""
         data, body, end = message.data, message.body, message.end
-        if message.tag not in (Op.SEARCH, Op.COMPARE) or end - body > MAX_KEPT_SIZE:
+        if message.tag not in READS or end - body > MAX_KEPT_SIZE:
             return self._read(message)
         key = (message.tag, message.stop - body, data[body:end])
         known = self._known.get(key)
