@@ -4,7 +4,8 @@ Ideas:
 
 * No event, no action: what is to be recorded is durable before the legacy side acts; a log that cannot be written
   refuses.
-* An event is canonical JSON whose exact bytes are kept (``record``, FORMAT.md); nothing is ever changed or deleted.
+* An event is canonical JSON whose exact bytes are kept (``record``, FORMAT.md); nothing is ever changed,
+  and deleted only from its front, once it is archived and the log says so (``pruning``).
 * One place commits (``appending``), one thread of the bridge writes (``writing``), the sequence has no gaps.
 * Sessions and operations write through ``SessionLog``, which holds what their events share.
 * Secrets and tokens cannot get in (``canonical``).
