@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import socket
 from pathlib import Path
@@ -39,11 +40,18 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """One that nobody listens on, and that was not given out before."""
+    """One that nobody listens on, and that was not given out before.
+
+    Not from the range out of which the kernel serves connections: one of those could take it before the server does.
+    """
     while True:
+        port = random.randrange(12_000, 32_000)
         with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         if port not in _given:
             _given.add(port)
             return port
