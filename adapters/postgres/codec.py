@@ -138,14 +138,6 @@ def _body(body: bytes, what: str) -> Reader:
     return Reader(body, what=what, fault=PeerFault)
 
 
-def parse_query(body: bytes) -> bytes:
-    """The statement text. A NUL before the end is an error, as it is to the server (08P01 invalid message format)."""
-    reader = _body(body, "Query")
-    text = reader.until_nul()
-    reader.end()
-    return text
-
-
 def parse_parse(body: bytes) -> Parse:
     reader = _body(body, "Parse")
     name, text = reader.until_nul(), reader.until_nul()
@@ -215,13 +207,6 @@ def parse_password(body: bytes) -> bytes:
     return value
 
 
-def parse_copy_fail(body: bytes) -> bytes:
-    reader = _body(body, "CopyFail")
-    reason = reader.until_nul()
-    reader.end()
-    return reason
-
-
 # -- what a server says -----------------------------------------------------------------------------------------------
 
 
@@ -234,18 +219,6 @@ class ErrorFields(NamedTuple):
     all: Mapping[str, str]
 
 
-class Notification(NamedTuple):
-    pid: int
-    channel: bytes
-    payload: bytes
-
-
-class Column(NamedTuple):
-    name: bytes
-    type: int
-    format: int
-
-
 def parse_error(body: bytes) -> ErrorFields:
     """Severity is the untranslated one (V) where there is one. Undecodable bytes become U+FFFD."""
     reader = _body(body, "ErrorResponse")
@@ -254,11 +227,6 @@ def parse_error(body: bytes) -> ErrorFields:
         fields[chr(letter)] = reader.until_nul().decode("utf-8", "replace")
     severity = fields.get("V") or fields.get("S", "")
     return ErrorFields(severity, fields.get("C", ""), fields.get("M", ""), fields)
-
-
-def parse_command_complete(body: bytes) -> bytes:
-    """The command tag, such as ``INSERT 0 3``."""
-    return _body(body, "CommandComplete").until_nul()
 
 
 def tag_rows(tag: bytes) -> int:
@@ -312,24 +280,6 @@ def parse_negotiate_version(body: bytes) -> tuple[int, tuple[bytes, ...]]:
     if count > reader.left:
         raise reader.failure("it counts more options than it holds")
     return newest, tuple(reader.until_nul() for _ in range(count))
-
-
-def parse_notification(body: bytes) -> Notification:
-    reader = _body(body, "NotificationResponse")
-    return Notification(reader.u32(), reader.until_nul(), reader.until_nul())
-
-
-def parse_row_description(body: bytes) -> tuple[Column, ...]:
-    reader = _body(body, "RowDescription")
-    columns = []
-    for _ in range(reader.u16()):
-        name = reader.until_nul()
-        reader.take(6)  # table and attribute number
-        type_oid = reader.u32()
-        reader.take(6)  # type size and modifier
-        columns.append(Column(name, type_oid, reader.u16()))
-    reader.end()
-    return tuple(columns)
 
 
 def parse_data_row(body: bytes) -> tuple[bytes | None, ...]:

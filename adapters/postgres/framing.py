@@ -87,11 +87,6 @@ class Framer:
         """The next byte begins a message."""
         return not self._rest and not self._left
 
-    def take_rest(self) -> bytes:
-        """Gives up the incomplete rest, to hand it to another framer."""
-        rest, self._rest = self._rest, b""
-        return rest
-
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that ``data`` completes. ``buffer`` is valid until the next call."""
         if self._rest:

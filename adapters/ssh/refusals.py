@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from bridge.adapter import Reason, Refused
 
-HOST_NOT_ALLOWED = 1
 PROTOCOL_ERROR = 2
 SERVICE_NOT_AVAILABLE = 7
 BY_APPLICATION = 11

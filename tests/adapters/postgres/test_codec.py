@@ -82,13 +82,6 @@ def test_bulk_kinds_have_postgresqls_own_limit() -> None:
         back_framer().feed(b"D" + (LARGE_LIMIT + 1).to_bytes(4, "big"))
 
 
-def test_query_stops_at_no_inner_nul() -> None:
-    assert codec.parse_query(b"select 1\0") == b"select 1"
-    for body in (b"select 1\0; drop table t\0", b"select 1", b""):
-        with pytest.raises(PeerFault):
-            codec.parse_query(body)
-
-
 def test_bind_names_the_portal_first_and_knows_null() -> None:
     """Case 13 (kviklet#534)."""
     body = b"portal\0stmt\0" + b"\0\1\0\1" + b"\0\2" + b"\0\0\0\2ab" + b"\xff\xff\xff\xff" + b"\0\0"
@@ -102,7 +95,6 @@ def test_the_other_client_messages() -> None:
     assert codec.parse_named(b"Sname\0") == ("S", b"name")
     assert codec.parse_execute(b"p\0\0\0\0\5") == (b"p", 5)
     assert codec.parse_function_call(b"\0\0\x08\x1e\0\0\0\1\0\0\0\1x\0\0") == (2078, (), (b"x",), 0)
-    assert codec.parse_copy_fail(b"why\0") == b"why"
 
 
 def test_an_error_always_has_severity_code_and_message() -> None:

@@ -124,7 +124,8 @@ class Bridge:
         return call_socket(self.state / "admin.sock", command, parameters)
 
     def cli(self, *arguments: str, status: int = 0, stdin: str = "", keep: bool = True) -> str:
-        """What ``idbridge`` prints. ``status`` is the exit status that is expected."""
+        """What ``idbridge`` prints. ``status`` is the exit status that is expected; ``keep`` shows the output to the
+        canary: not where a token is what was asked for."""
         command = [sys.executable, "-m", "bridge", *arguments, "-c", str(self.config)]
         done = subprocess.run(
             command, env=self._environment, input=stdin.encode(), capture_output=True, timeout=60, check=False
@@ -135,8 +136,8 @@ class Bridge:
         assert done.returncode == status, f"{arguments}: {done.returncode}: {said}"
         return said
 
-    def cli_json(self, *arguments: str, status: int = 0) -> Any:
-        return json.loads(self.cli(*arguments, "--json", status=status))
+    def cli_json(self, *arguments: str, status: int = 0, keep: bool = True) -> Any:
+        return json.loads(self.cli(*arguments, "--json", status=status, keep=keep))
 
     def agent(self, id: str, role: str, owner: str = "payments", **more: Any) -> str:
         self.call("agent.create", id=id, owner=owner, purpose="a test", roles=[role], environment="test", **more)
