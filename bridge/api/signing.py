@@ -42,3 +42,15 @@ class Attempt:
         }
         self._services.write(Event(self._type, outcome=DENIED, sections=sections, index=self._index))
         return CommandFailed(text, status=403, field=field)
+
+
+def check_reason(reason: str) -> None:
+    """What a person gives as reason stands in a text that is signed, and in the log. Raises CommandFailed."""
+    if not reason or len(reason) > 1000 or not reason.isprintable():
+        raise CommandFailed("a reason is 1 to 1000 printable characters", field="reason")
+
+
+def check_fresh(created: int, now: float, patience: float) -> None:
+    """That a request was signed within ``patience`` seconds. Raises CommandFailed."""
+    if not -CLOCKS <= now - created < patience:
+        raise CommandFailed("the request is too old, or a clock is wrong; sign again", status=403, field="created")

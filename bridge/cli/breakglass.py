@@ -10,7 +10,7 @@ import click
 
 from bridge.cli import showing
 from bridge.cli.calling import call, command
-from bridge.cli.signing import KEY, SIGNATURE, new_id, sign
+from bridge.cli.signing import KEY, SIGNATURE, new_id, sign, signature_of
 from bridge.cli.times import DURATION
 
 _COLUMNS = ("id", "state", "agent", "system", "account", "requester", "approvals", "ends", "review_due", "reason")
@@ -120,12 +120,8 @@ def list_all(config: Path, as_json: bool, state: str | None) -> None:
 
 
 def _signature(config: Path, id: str, verb: str, key: Path | None, signature: str | None, at: int = 0) -> str:
-    if (key is None) == (signature is None):
-        raise click.UsageError("give --key or --signature")
-    if key is None:
-        return signature or ""
-    text = call(config, "breakglass.statement", {"id": id, "verb": verb, "at": at})["statement"]
-    return sign(key, text.encode())
+    asked = {"id": id, "verb": verb, "at": at}
+    return signature_of(key, signature, lambda: str(call(config, "breakglass.statement", asked)["statement"]))
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

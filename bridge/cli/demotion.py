@@ -10,7 +10,7 @@ import click
 
 from bridge.cli import showing
 from bridge.cli.calling import call, command
-from bridge.cli.signing import KEY, SIGNATURE, new_id, sign
+from bridge.cli.signing import KEY, SIGNATURE, new_id, sign, signature_of
 
 _COLUMNS = ("id", "state", "requester", "approver", "created", "changes", "reason")
 
@@ -79,10 +79,7 @@ def statement(config: Path, as_json: bool, id: str) -> None:
 @SIGNATURE
 def approve(config: Path, as_json: bool, id: str, person: str, key: Path | None, signature: str | None) -> None:
     """Approve the demotion ID. It can be taken once, within a day of the request."""
-    if (key is None) == (signature is None):
-        raise click.UsageError("give --key or --signature")
-    if key is not None:
-        signature = sign(key, call(config, "demotion.statement", {"id": id})["statement"].encode())
+    signature = signature_of(key, signature, lambda: str(call(config, "demotion.statement", {"id": id})["statement"]))
     _tell(call(config, "demotion.approve", {"id": id, "person": person, "signature": signature}), as_json)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 import string
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -21,6 +22,13 @@ _LETTERS = string.ascii_lowercase + string.digits
 
 def new_id(prefix: str) -> str:
     return prefix + "".join(secrets.choice(_LETTERS) for _ in range(12))
+
+
+def signature_of(key: Path | None, signature: str | None, text: Callable[[], str]) -> str:
+    """The one that was given, or one by ``key`` of the text, which is asked for only then."""
+    if (key is None) == (signature is None):
+        raise click.UsageError("give --key or --signature")
+    return sign(key, text().encode()) if key is not None else signature or ""
 
 
 def sign(key: Path, text: bytes) -> str:

@@ -11,7 +11,7 @@ from bridge.api.commands import tokens
 from bridge.api.failure import CommandFailed
 from bridge.api.known import known_system
 from bridge.api.services import Actor, Services
-from bridge.api.signing import CLOCKS, Attempt
+from bridge.api.signing import CLOCKS, Attempt, check_fresh, check_reason
 from bridge.policy.emergency import PATIENCE, Emergency, State
 from bridge.policy.emergency import plain as emergency_plain
 from bridge.translation.record import IndexKeys
@@ -145,12 +145,10 @@ def _check(services: Services, asked: Emergency) -> None:
         raise CommandFailed(f"no active agent {asked.agent}", status=404, field="agent")
     if asked.requester not in rules.people:
         raise CommandFailed(f"{asked.requester!r} is none of breakglass.people", status=403, field="requester")
-    if not asked.reason or len(asked.reason) > 1000 or not asked.reason.isprintable():
-        raise CommandFailed("a reason is 1 to 1000 printable characters", field="reason")
+    check_reason(asked.reason)
     if not SHORTEST <= asked.seconds <= rules.longest:
         raise CommandFailed(f"it lasts {SHORTEST} to {rules.longest} seconds", field="seconds")
-    if not -CLOCKS <= services.now() - asked.created < PATIENCE:
-        raise CommandFailed("the request is too old, or a clock is wrong; sign again", status=403, field="created")
+    check_fresh(asked.created, services.now(), PATIENCE)
 
 
 def _found(services: Services, id: str) -> Emergency:

@@ -8,7 +8,7 @@ from typing import Any
 
 from bridge.api.failure import CommandFailed
 from bridge.api.services import Actor, Services
-from bridge.api.signing import CLOCKS, Attempt
+from bridge.api.signing import Attempt, check_fresh, check_reason
 from bridge.policy.demotion import PATIENCE, Demotion, State, plain, rows
 from bridge.policy.demotion import digest as digest_of
 from bridge.policy.phases import Lowered, lowered
@@ -95,10 +95,8 @@ def _check(services: Services, asked: Demotion, digest: str) -> None:
         raise CommandFailed("an id is dem_ and 5 to 36 letters and digits", field="id")
     if asked.requester not in people:
         raise CommandFailed(f"{asked.requester!r} is none of breakglass.people", status=403, field="requester")
-    if not asked.reason or len(asked.reason) > 1000 or not asked.reason.isprintable():
-        raise CommandFailed("a reason is 1 to 1000 printable characters", field="reason")
-    if not -CLOCKS <= services.now() - asked.created < PATIENCE:
-        raise CommandFailed("the request is too old, or a clock is wrong; sign again", status=403, field="created")
+    check_reason(asked.reason)
+    check_fresh(asked.created, services.now(), PATIENCE)
     if not asked.changes:
         raise CommandFailed("the file makes nothing less strict", status=409)
     if asked.digest != digest:
