@@ -22,7 +22,7 @@ from bridge.storage.errors import (
     StorageUnreachable,
     storage_errors,
 )
-from bridge.storage.private_file import create_private, replace_private
+from bridge.storage.private_file import NotPrivate, create_private, read_private, replace_private
 from bridge.storage.rows import driver_cursor, insert_rows
 from bridge.storage.schema import head, upgrade, version
 from bridge.storage.signing_key import KeyRefused, load_key, load_or_create_key
@@ -30,6 +30,7 @@ from bridge.storage.threads import PoolFull, PoolStopped, ThreadPool
 
 __all__ = [
     "KeyRefused",
+    "NotPrivate",
     "PoolFull",
     "PoolStopped",
     "SchemaTooNew",
@@ -47,6 +48,7 @@ __all__ = [
     "load_key",
     "load_or_create_key",
     "open_engine",
+    "read_private",
     "reading",
     "replace_private",
     "storage_errors",

@@ -4,8 +4,39 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from contextlib import suppress
 from pathlib import Path
+
+
+class NotPrivate(Exception):
+    """The file cannot be trusted to be ours alone. The message names it and says what to do."""
+
+
+def read_private(path: Path, limit: int, *, links: bool = False) -> bytes:
+    """At most ``limit`` bytes of a plain file that only its owner can read, we or root.
+
+    ``links``: it may be reached through a symbolic link, as credentials that are mounted are. Raises NotPrivate,
+    FileNotFoundError.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not hang us
+    try:
+        descriptor = os.open(path, flags if links else flags | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise NotPrivate(f"{path}: cannot be opened ({problem.strerror}); it must be a plain file") from None
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise NotPrivate(f"{path}: must be a plain file")
+        if facts.st_uid not in (os.geteuid(), 0) or facts.st_mode & 0o077:
+            raise NotPrivate(f"{path}: must belong to the bridge's user alone: chown it and chmod 0600")
+        return os.read(descriptor, limit)
+    except OSError as problem:
+        raise NotPrivate(f"{path}: {problem.strerror}") from None
+    finally:
+        os.close(descriptor)
 
 
 def create_private(path: Path, content: bytes) -> None:

@@ -6,8 +6,6 @@ not repaired.
 
 from __future__ import annotations
 
-import os
-import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -18,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from bridge.storage.private_file import create_private
+from bridge.storage.private_file import NotPrivate, create_private, read_private
 
 _MAX_PEM = 4096
 
@@ -40,20 +38,9 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
 def load_key(path: Path) -> Ed25519PrivateKey:
     """Raises KeyRefused, FileNotFoundError."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError:
-        raise
-    except OSError as problem:
-        raise KeyRefused(f"{path}: cannot be opened ({problem.strerror}); it must be a plain file") from None
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise KeyRefused(f"{path}: must be a plain file")
-        if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
-            raise KeyRefused(f"{path}: must belong to the bridge's user alone: chown it and chmod 0600")
-        pem = os.read(descriptor, _MAX_PEM)
-    finally:
-        os.close(descriptor)
+        pem = read_private(path, _MAX_PEM)
+    except NotPrivate as problem:
+        raise KeyRefused(str(problem)) from None
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):

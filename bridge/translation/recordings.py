@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bridge.adapter import BridgeError
-from bridge.storage import ThreadPool, create_private
+from bridge.storage import NotPrivate, ThreadPool, create_private, read_private
 from bridge.translation.canonical import canonical
 
 MAGIC = b"IDREC1\n"
@@ -217,7 +217,10 @@ def read_key(path: Path) -> bytes:
     """The 32 bytes of the key file, made now if there is none. Raises OSError, RecordingError."""
     if not path.exists():
         create_private(path, secrets.token_bytes(KEY_SIZE))
-    key = path.read_bytes()
+    try:
+        key = read_private(path, KEY_SIZE + 1, links=True)
+    except NotPrivate as problem:
+        raise RecordingError(str(problem)) from None
     if len(key) != KEY_SIZE:
         raise RecordingError(f"{path}: is not a key of {KEY_SIZE} bytes")
     return key

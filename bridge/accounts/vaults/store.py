@@ -6,10 +6,8 @@ A row's name is its additional authenticated data, so that rows cannot be exchan
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +18,7 @@ from sqlalchemy import Engine
 
 from bridge.accounts.vaults.reference import SecretUnavailable
 from bridge.adapter import BridgeError, Secret
-from bridge.storage import StorageError, create_private, reading, writing
+from bridge.storage import NotPrivate, StorageError, create_private, read_private, reading, writing
 
 KEY_SIZE = 32
 NONCE_SIZE = 12  # SP 800-38D, 8.2.2: random, safe for 2**32 writes under one key
@@ -116,22 +114,11 @@ def _stored(connection: object, name: str) -> Stored | None:
 def _load(path: Path) -> bytes | None:
     """None when there is no such file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not hang us
+        key = read_private(path, KEY_SIZE + 1, links=True)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise StoreKeyRefused(f"{path}: {error.strerror}") from None
-    try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise StoreKeyRefused(f"{path}: not a regular file; restore it from your backup")
-        if facts.st_uid not in (os.geteuid(), 0) or stat.S_IMODE(facts.st_mode) & 0o077:
-            raise StoreKeyRefused(f"{path}: others can read it; chown it to the bridge's user and chmod 600")
-        key = os.read(descriptor, KEY_SIZE + 1)
-    except OSError as error:
-        raise StoreKeyRefused(f"{path}: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
+    except NotPrivate as problem:
+        raise StoreKeyRefused(str(problem)) from None
     if len(key) != KEY_SIZE:
         raise StoreKeyRefused(f"{path}: not a key of {KEY_SIZE} bytes; restore it from your backup")
     return key

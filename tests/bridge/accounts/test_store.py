@@ -173,7 +173,7 @@ def test_the_key_file_is_for_us_alone_and_nothing_else_is_left(store, key_file, 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])
 def test_a_key_file_that_others_can_read_is_refused(store, engine, key_file, time, mode):
     key_file.chmod(mode)
-    with pytest.raises(StoreKeyRefused, match="others can read it"):
+    with pytest.raises(StoreKeyRefused, match="bridge's user alone"):
         Store(engine, key_file, time)
 
 
@@ -189,7 +189,7 @@ def test_a_directory_or_a_pipe_in_place_of_the_key_is_refused(engine, tmp_path, 
     (tmp_path / "dir").mkdir(mode=0o700)
     os.mkfifo(tmp_path / "fifo", 0o600)
     for name in ("dir", "fifo"):
-        with pytest.raises(StoreKeyRefused, match="not a regular file"):
+        with pytest.raises(StoreKeyRefused, match="must be a plain file"):
             Store(engine, tmp_path / name, time)
 
 

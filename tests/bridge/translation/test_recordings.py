@@ -202,5 +202,14 @@ async def test_a_file_that_cannot_be_written_is_told_once(studio: Studio) -> Non
 def test_a_damaged_key_is_refused(tmp_path: Path, content: bytes) -> None:
     path: Any = tmp_path / "recordings.key"
     path.write_bytes(content)
+    path.chmod(0o600)
     with pytest.raises(RecordingError, match="not a key"):
+        read_key(path)
+
+
+def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    path: Any = tmp_path / "recordings.key"
+    read_key(path)
+    path.chmod(0o640)
+    with pytest.raises(RecordingError, match="bridge's user alone"):
         read_key(path)
