@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -20,6 +19,8 @@ import typing_extensions
 from rig.bridge import Bridge
 from rig.mariadb import MariaDB, ask, connect
 from rig.mysql_wire import MySQLTalk, error
+
+from tests.adapters.mysql.bypasses import WAYS_OUT
 
 HERE = Path(__file__).parent
 JDBC = Path("/usr/share/java/mariadb-java-client.jar")
@@ -291,17 +292,6 @@ def test_only_ones_own_sessions_can_be_killed(shop: Bridge, manager: str) -> Non
 # -- what the relay refuses --------------------------------------------------------------------------------------------
 
 
-def ways_out() -> tuple[str, ...]:
-    place = HERE.parent / "adapters" / "mysql" / "bypasses.py"
-    spec = importlib.util.spec_from_file_location("bypasses", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: tuple[str, ...] = module.WAYS_OUT
-    return found
-
-
 def test_a_read_only_grant_on_an_account_that_can_write(shop: Bridge, mariadb: MariaDB) -> None:
     """modelcontextprotocol/servers#1889 and its kind: the corpus of D2, statement by statement."""
 
@@ -313,7 +303,7 @@ def test_a_read_only_grant_on_an_account_that_can_write(shop: Bridge, mariadb: M
 
     before = state()
     with connect(shop, shop.token("clerk-1"), "guarded") as connection:
-        for text in (*ways_out(), "call sneaky()", "insert into t (id) values (1)"):
+        for text in (*WAYS_OUT, "call sneaky()", "insert into t (id) values (1)"):
             with pytest.raises(pymysql.err.MySQLError) as refused:
                 ask(connection, text)
             assert refused.value.args[0] in (1142, 1235, 1227, 1047, 4166), (text, refused.value)

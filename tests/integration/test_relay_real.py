@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import struct
 import time
 from collections.abc import Iterator
@@ -15,6 +14,8 @@ import pytest
 from rig import wire
 from rig.bridge import Bridge
 from rig.postgres import Server
+
+from tests.adapters.postgres import read_only_corpus as CORPUS
 
 MIB = 1024 * 1024
 COPY_SIZE = 50 * MIB
@@ -34,19 +35,6 @@ def reading(bridge: Bridge, reader: str) -> Iterator[wire.Talk]:
     with wire.Talk(bridge.ports["guarded"]) as found:
         assert wire.kinds(found.log_in(reader, bridge.authority.ca)).endswith("Z")
         yield found
-
-
-def corpus() -> Any:
-    place = Path(__file__).parents[1] / "adapters" / "postgres" / "read_only_corpus.py"
-    spec = importlib.util.spec_from_file_location("read_only_corpus", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CORPUS = corpus()
 
 
 # -- read-only agents on an account that can write (C14, C38, D2)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -15,19 +12,22 @@ from twisted.python.failure import Failure
 from adapters.mysql.codec import Cap, ok, packets
 from adapters.mysql.options import Options
 from bridge.adapter import Action, PeerFault, Reason, Refused, StatementLogging
+from tests.adapters.mysql import conversation as play
+from tests.adapters.mysql.conversation import (
+    ERR,
+    OK,
+    FakeAdmission,
+    Talk,
+    captured,
+    execute,
+    packet,
+    prepare,
+    query,
+    refusal,
+    row_answer,
+)
 
-_spec = importlib.util.spec_from_file_location("mysql_conversation", Path(__file__).parent / "conversation.py")
-assert _spec is not None
-assert _spec.loader is not None
-play = importlib.util.module_from_spec(_spec)
-sys.modules.setdefault("mysql_conversation", play)
-_spec.loader.exec_module(play)
-Talk, FakeAdmission = play.Talk, play.FakeAdmission
-query, prepare, execute, packet = play.query, play.prepare, play.execute, play.packet
-OK, ERR, bodies, refusal, row_answer, captured = (
-    play.OK, play.ERR, play.bodies, play.refusal, play.row_answer, play.captured,
-)  # fmt: skip
-Start = Callable[..., "Talk"]
+Start = Callable[..., Talk]
 
 
 @pytest.fixture

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,18 +11,7 @@ from adapters.mysql.classifier import in_thread_classify
 from adapters.mysql.lexer import PLAIN, UNKNOWN, Modes
 from adapters.mysql.statements import CHARSET, IDENTITY, KILL, LEXICAL, LOCAL, PINNED, USES, classify
 from bridge.adapter import Action
-
-
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-bypasses = _load("bypasses")
+from tests.adapters.mysql import bypasses
 
 
 def of(text: str, modes: Modes = PLAIN) -> tuple[tuple[str, str], ...]:

@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
-
 import pgparse
 import pytest
 
 from adapters.postgres.guard import Watch, objection, read_only, startup_parameters, with_renamings
 from adapters.postgres.statements import UNPARSED, classify
 from bridge.adapter import Action
+from tests.adapters.postgres import read_only_corpus as CORPUS
 
-
-def _corpus() -> ModuleType:
-    place = Path(__file__).with_name("read_only_corpus.py")
-    spec = importlib.util.spec_from_file_location("read_only_corpus", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-CORPUS = _corpus()
 READ = frozenset({Action.READ})
 
 

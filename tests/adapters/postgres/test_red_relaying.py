@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from adapters.postgres import codec
 from bridge.adapter import Action, StatementLogging
+from tests.adapters.postgres import conversation as R
 
-
-def _conversations() -> ModuleType:
-    place = Path(__file__).with_name("test_relaying.py")
-    spec = importlib.util.spec_from_file_location("relay_conversations", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
-
-
-R = _conversations()
-classifier, start = R.classifier, R.start  # fixtures
 READ, WRITE = Action.READ, Action.WRITE
 Start = Callable[..., Any]
 

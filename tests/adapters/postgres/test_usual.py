@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -19,21 +15,8 @@ from adapters.postgres.statements import EMPTY
 from adapters.postgres.usual import Asked, Execution, answer, execution, query
 from bridge.adapter import Action, Operation, Outcome, Result, StatementLogging
 from bridge.testing.door import FakePermit
+from tests.adapters.postgres import conversation as R
 
-
-def _conversations() -> ModuleType:
-    place = Path(__file__).with_name("test_relaying.py")
-    spec = importlib.util.spec_from_file_location("usual_conversations", place)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
-
-
-R = _conversations()
-classifier, start = R.classifier, R.start  # fixtures
 Start = Callable[..., Any]
 
 QUERY = R.query("select 1")

@@ -1,10 +1,8 @@
 """The indexed policy and the plain reference agree, forwards and backwards, on whatever hypothesis thinks up."""
 
-import importlib.util
 import json
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -29,10 +27,7 @@ from bridge.policy import (
 )
 from bridge.policy.changes import changes
 from bridge.translation.canonical import canonical
-
-_spec = importlib.util.spec_from_file_location("policy_reference", Path(__file__).with_name("reference.py"))
-reference = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(reference)
+from tests.bridge.policy import reference
 
 
 def some(*names, at_least=0):
