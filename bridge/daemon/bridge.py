@@ -112,8 +112,9 @@ class Bridge:
         self._recording_pool = ThreadPool("recordings", 1, reactor)  # one thread: frames stay in order
         self._recordings = recordings(config, self._recording_pool, reactor)
         self.translation = SQLLog(
-            storage.log_engine, reactor, config.bridge.name, storage.checkpoints, node=_node(), version=__version__
-        )
+            storage.appender, reactor, config.bridge.name, storage.overview.alike.add,
+            node=_node(), version=__version__,
+        )  # fmt: skip
         self.translation.salted = config.log.personal == "salted"
         self.attesting = Attesting(reactor, storage.log_engine, self._attest_pool, self.translation.keep)
         self.keeping = Keeping(reactor, storage.reading_engine, self.translation, storage.now)

@@ -35,6 +35,8 @@ from bridge.identity.registry import Changed, Registry
 from bridge.policy import Ledger, Policy, document
 from bridge.storage import StorageError, ThreadPool, open_engine, upgrade, writing
 from bridge.translation import facts
+from bridge.translation.appender import Appender, OwnAppender
+from bridge.translation.appender_process import AppenderProcess
 from bridge.translation.appending import in_thread_append
 from bridge.translation.checkpoints import Checkpoints, load_signer
 from bridge.translation.key_change import in_thread_change_key, in_thread_prepare_key
@@ -55,6 +57,8 @@ from bridge.translation.vocabulary import (
     POLICY_VERSION,
     REGISTRY_CHANGE,
 )
+
+LOG = "translation.db"
 
 
 class StateUnusable(BridgeError):
@@ -78,6 +82,8 @@ class Storage:
     log_engine: Engine
     reading_engine: Engine
     overview: Overview
+    appender: Appender
+    """Of the daemon: what its log is written with."""
 
     now = staticmethod(time.time)
 
@@ -119,8 +125,14 @@ def _make_state(state: Path) -> None:
         ) from None
 
 
-def open_storage(config: Config) -> Storage:
-    """Opens, creating what is missing. Blocks.
+def appender_process(config: Config, lock: int) -> AppenderProcess:
+    """``lock`` is that of the state directory."""
+    state = config.bridge.state
+    return AppenderProcess(state / LOG, state, config.log_origin, [lock])
+
+
+def open_storage(config: Config, appender: Appender | None = None) -> Storage:
+    """Opens, creating what is missing. Blocks. Without an ``appender``, a daemon's log is written in its own process.
 
     Raises StateUnusable, StorageError, KeyRefused, StoreKeyRefused, NoteRefused.
     """
@@ -128,9 +140,10 @@ def open_storage(config: Config) -> Storage:
     _make_state(state)
     registry_engine = open_engine(state / "registry.db", kind="registry")
     upgrade(registry_engine, "registry")
-    log_engine = open_engine(state / "translation.db", kind="translation")
+    log_engine = open_engine(state / LOG, kind="translation")
     upgrade(log_engine, "translation")
-    reading_engine = open_engine(state / "translation.db", kind="translation")
+    reading_engine = open_engine(state / LOG, kind="translation")
+    checkpoints = Checkpoints(load_signer(state, log_engine, config.log_origin))
     storage = Storage(
         registry=Registry(registry_engine, now=time.time),
         deny_list=DenyList(registry_engine, now=time.time),
@@ -140,11 +153,12 @@ def open_storage(config: Config) -> Storage:
         access_requests=AccessRequests(registry_engine),
         demotions=Demotions(registry_engine),
         issuer=BuiltinIssuer.load_or_create(state / "issuer.key", config.bridge.name),
-        checkpoints=Checkpoints(load_signer(state, log_engine, config.log_origin)),
+        checkpoints=checkpoints,
         registry_engine=registry_engine,
         log_engine=log_engine,
         reading_engine=reading_engine,
         overview=Overview(open_engine(state / "overview.db", kind="translation"), reading_engine),
+        appender=appender or OwnAppender(log_engine, checkpoints),
     )
     storage.deny_list.in_thread_load()
     return storage
@@ -215,7 +229,7 @@ def _stored_quotas(config: Config, storage: Storage) -> list[dict[str, Any]]:
 
 def reader(config: Config) -> LogReader:
     """For exports, which are read from the database itself."""
-    engine = open_engine(config.bridge.state / "translation.db", kind="translation")
+    engine = open_engine(config.bridge.state / LOG, kind="translation")
     upgrade(engine, "translation")
     return LogReader(engine)
 
@@ -248,7 +262,7 @@ def changed_log_key(config: Config) -> VerifierKey:
 def log_signer(config: Config) -> tuple[Engine, Signer]:
     """The same, with what signs: for evidence packs."""
     state = config.bridge.state
-    engine = open_engine(state / "translation.db", kind="translation")
+    engine = open_engine(state / LOG, kind="translation")
     upgrade(engine, "translation")
     return engine, load_signer(state, engine, config.log_origin)
 

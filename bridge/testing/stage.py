@@ -32,6 +32,7 @@ from bridge.identity.verifier import CredentialRejected, VerifiedCredential
 from bridge.policy import Grant, Mode, Policy, SystemPolicy
 from bridge.storage import ThreadPool, open_engine, upgrade
 from bridge.testing.streams import MemoryStream, memory_pair
+from bridge.translation.appender import OwnAppender
 from bridge.translation.reading import Filters, LogReader
 from bridge.translation.sql import SQLLog
 
@@ -98,7 +99,9 @@ class Stage:
         self.deny_list = DenyList(registry_engine, now=lambda: self.time)
         self.issuer = BuiltinIssuer.load_or_create(folder / "issuer.key", BRIDGE)
         self.log_engine = log_engine
-        self.log = SQLLog(log_engine, reactor, BRIDGE, node="n1", version="0", first_retry=0.05, last_retry=0.1)
+        self.log = SQLLog(
+            OwnAppender(log_engine), reactor, BRIDGE, node="n1", version="0", first_retry=0.05, last_retry=0.1
+        )
         self.reader = LogReader(reading)
         self.pool = ThreadPool("played-vault", 1, reactor)
         self.core: Core

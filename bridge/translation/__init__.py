@@ -6,7 +6,8 @@ Ideas:
   refuses.
 * An event is canonical JSON whose exact bytes are kept (``record``, FORMAT.md); nothing is ever changed,
   and deleted only from its front, once it is archived and the log says so (``pruning``).
-* One place commits (``appending``), one thread of the bridge writes (``writing``), the sequence has no gaps.
+* One place commits (``appending``), in a process of its own (``appender_process``); one thread of the bridge gives it
+  what is to be written (``writing``); the sequence has no gaps.
 * Sessions and operations write through ``SessionLog``, which holds what their events share.
 * Secrets and tokens cannot get in (``canonical``).
 """

@@ -8,17 +8,25 @@ the bridge, and for a moment a second process such as the command line. What bel
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from sqlalchemy import Connection, Engine
 
 from bridge.storage import driver_cursor, insert_rows, writing
+from bridge.translation.composing import Plain, Row, row
 from bridge.translation.identifiers import Identifiers, Timestamps
-from bridge.translation.personal import Personal, keep, salted_event
-from bridge.translation.record import Entry, Event, EventEntry, Mark, Row
+from bridge.translation.personal import KEEP, salted_event
+from bridge.translation.record import Event, EventEntry
 from bridge.translation.schema import SPAN
 from bridge.translation.stored_tree import extend
-from bridge.translation.vocabulary import INTENT, OUTCOME
+from bridge.translation.vocabulary import (
+    COMPLETE,
+    INTENT,
+    OUTCOME,
+    SESSION_CLOSE,
+    SESSION_ESTABLISHED,
+    SESSION_OPEN,
+)
 
 _LAST = "SELECT max(seq) FROM event"
 _COLUMNS = "seq, body, ts, type, phase, outcome, session, agent, owner, system, account, action, labels"
@@ -32,27 +40,18 @@ _INTENT = "INSERT INTO open_intent (request, seq) VALUES (?, ?)"
 _OUTCOME = "DELETE FROM open_intent WHERE request = ?"
 
 
-def append(connection: Connection, log: str, entries: Sequence[Entry], timestamps: Timestamps) -> int:
-    """Appends ``entries`` (at least one) and returns the sequence number of the first."""
+def append(connection: Connection, log: str, plains: Sequence[Plain], timestamps: Timestamps) -> int:
+    """Appends events (at least one) to the log of this name; returns the sequence number of the first."""
     cursor = driver_cursor(connection)
     first = (cursor.execute(_LAST).fetchone()[0] or 0) + 1
-    rows = [entry.row(seq, log, timestamps) for seq, entry in enumerate(entries, first)]
+    rows = [row(plain, seq, log, timestamps) for seq, plain in enumerate(plains, first)]
     insert_rows(cursor, "event", _COLUMNS, rows)
     extend(connection, first, [row[1] for row in rows])
     insert_rows(cursor, "span", "session, first, last", spans(rows))
-    marks = [(seq, mark) for seq, entry in enumerate(entries, first) if (mark := entry.mark()) is not None]
-    if marks:
-        _follow(cursor, marks)
-    keep(connection, _personal(entries, first))
+    others = [(seq, plain) for seq, plain in enumerate(plains, first) if plain[0] is None or plain[1] != COMPLETE]
+    if others:
+        _follow(cursor, others)
     return first
-
-
-def _personal(entries: Sequence[Entry], first: int) -> Iterator[tuple[int, Personal]]:
-    """What events name by tokens; operations repeat those of their session."""
-    for seq, entry in enumerate(entries, first):
-        if isinstance(entry, EventEntry) and entry.event.personal:
-            for one in entry.event.personal:
-                yield seq, one
 
 
 def spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
@@ -68,20 +67,27 @@ def spans(rows: Sequence[Row]) -> list[tuple[str, int, int]]:
     return found
 
 
-def _follow(cursor: sqlite3.Cursor, marks: list[tuple[int, Mark]]) -> None:
+def _follow(cursor: sqlite3.Cursor, others: list[tuple[int, Plain]]) -> None:
     """Keeps the side tables. Kind by kind keeps the order that matters: nothing ends before it began."""
-    run: dict[str, list[tuple[object, ...]]] = {_OPEN: [], _ESTABLISHED: [], _CLOSE: [], _INTENT: [], _OUTCOME: []}
-    for seq, mark in marks:
-        if mark.kind == INTENT:
-            run[_INTENT].append((mark.key, seq))
-        elif mark.kind == OUTCOME:
-            run[_OUTCOME].append((mark.key,))
-        elif mark.kind == "open":
-            run[_OPEN].append((*mark.index.columns()[:5], mark.at, seq))
-        elif mark.kind == "established":
-            run[_ESTABLISHED].append((seq, mark.index.backend or None, mark.index.client_port or None, mark.key))
-        else:
-            run[_CLOSE].append((mark.at, seq, mark.outcome, mark.key))
+    run: dict[str, list[tuple[object, ...]]] = {
+        _OPEN: [], _ESTABLISHED: [], _CLOSE: [], _INTENT: [], _OUTCOME: [], KEEP: [],
+    }  # fmt: skip
+    for seq, plain in others:
+        pieces, phase, id, request, at = plain[:5]
+        if phase == INTENT:
+            run[_INTENT].append((id, seq))
+        elif phase == OUTCOME and request:
+            run[_OUTCOME].append((request,))
+        if pieces is not None:
+            continue  # operations repeat what their session names
+        outcome, type, columns, backend, client_port, personal = plain[6], plain[8], *plain[10:]
+        if type == SESSION_OPEN:
+            run[_OPEN].append((*columns[:5], at, seq))
+        elif type == SESSION_ESTABLISHED:
+            run[_ESTABLISHED].append((seq, backend or None, client_port or None, columns[0]))
+        elif type == SESSION_CLOSE:
+            run[_CLOSE].append((at, seq, outcome, columns[0]))
+        run[KEEP] += [(token, seq, salt, value) for token, salt, value in personal]
     for statement, parameters in run.items():
         if parameters:
             cursor.executemany(statement, parameters)
@@ -97,6 +103,6 @@ def in_thread_append(
     Raises StorageError.
     """
     source = identifiers or Identifiers()
-    entries = [EventEntry(salted_event(event, all=salted).stamped(source)) for event in events]
+    plains = [EventEntry(salted_event(event, all=salted).stamped(source)).plain() for event in events]
     with writing(engine) as connection:
-        return append(connection, log, entries, Timestamps())
+        return append(connection, log, plains, Timestamps())

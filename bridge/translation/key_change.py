@@ -114,7 +114,7 @@ def in_thread_change_key(engine: Engine, state: Path, log: str, event: Event, or
     in_thread_prepare_key(state, origin)
     new = Signer(origin, load_key(state / NEXT))
     with writing(engine) as connection:
-        append(connection, log, [EventEntry(event.stamped(Identifiers()))], Timestamps())
+        append(connection, log, [EventEntry(event.stamped(Identifiers())).plain()], Timestamps())
         try:
             Checkpoints(old).hand_over(connection, new)
         except Inconsistent as problem:

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from bridge.translation.canonical import quoted, shortened
+from bridge.translation.canonical import quoted
+from bridge.translation.composing import Plain
 from bridge.translation.facts import section
-from bridge.translation.identifiers import Timestamps
 from bridge.translation.personal import Personal
-from bridge.translation.record import Event, IndexKeys, Mark, Row
+from bridge.translation.record import Event, IndexKeys
 from bridge.translation.vocabulary import (
     ABORTED,
     ALARM,
@@ -41,7 +41,6 @@ from bridge.translation.vocabulary import (
     SESSION_OPEN,
     SESSION_RECORDING,
     SUCCESS,
-    VERSION,
 )
 
 if TYPE_CHECKING:
@@ -50,10 +49,6 @@ if TYPE_CHECKING:
 IN_OPERATIONS = ("agent", "delegation", "legacy", "node", "transport")
 """Sections that each operation repeats, so that it can be read (and proven) alone. The credential is in
 session.open."""
-
-
-_OK = quoted(OK)
-_END = f'"type":"{OPERATION}","v":{VERSION}}}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,19 +79,22 @@ class SessionLog:
         self._compose()
 
     def _compose(self) -> None:
-        """What the bodies and rows of all its operations have in common, in the pieces between what differs."""
+        """What the bodies and rows of all its operations have in common: the text between what differs."""
         session, agent, owner, system, account, _action, labels = self.facts.index.columns()
-        self._columns, self._labels = (session, agent, owner, system, account), labels
         kept = {name: text for name, text in self.facts.sections.items() if name in IN_OPERATIONS}
         part = {name: f'"{name}":{kept[name]},' if name in kept else "" for name in IN_OPERATIONS}
         # No value can hold this text: quotation marks inside a value are escaped.
         head, mark, tail = self.corr("\0").partition('"request":"\\u0000"')
-        self._corr = f'{part["agent"]}"corr":{self.corr()},'
-        self._request = f'{part["agent"]}"corr":{head}{mark[:-7]}', f'"{tail},'
-        self._id = f'{part["delegation"]}"id":"'
-        self._mono = f'",{part["legacy"]}"log":{quoted(self.log.name)},"mono":'
-        self._outcome = f',{part["node"]}"outcome":"'
-        self._ts = f',{part["transport"]}"ts":"'
+        self.pieces = (
+            (session, agent, owner, system, account),
+            labels,
+            f'{part["agent"]}"corr":{self.corr()},',
+            (f'{part["agent"]}"corr":{head}{mark[:-7]}', f'"{tail},'),
+            f'{part["delegation"]}"id":"',
+            f'",{part["legacy"]}"log":{quoted(self.log.name)},"mono":',
+            f',{part["node"]}"outcome":"',
+            f',{part["transport"]}"ts":"',
+        )
         self.size = 300 + sum(map(len, kept.values()))
 
     def corr(self, request: str = "") -> str:
@@ -168,25 +166,6 @@ class SessionLog:
         durable = self.log.commit(Intent(held))
         return durable.addCallbacks(lambda _seq: held, lambda failure: _given_up(held, failure))
 
-    def row(self, held: OpenOperation, phase: str, seq: int, timestamps: Timestamps) -> Row:
-        """In the writer's thread, once or twice for every operation there is: one expression for the body."""
-        if phase == OUTCOME:
-            before, after = self._request
-            corr, id, at, mono = f"{before}{held.id}{after}", held.outcome_id, held.outcome_at, held.ended
-        else:
-            corr, id, at, mono = self._corr, held.id, held.at, held.mono
-        if phase == INTENT:
-            outcome, reason, result = PENDING, _OK, ""
-        else:
-            outcome, result = held.outcome, held.result_section()
-            reason = _OK if held.reason == OK else quoted(held.reason)
-        decision = f'"decision":{held.decision},' if held.decision else ""
-        body = (
-            f'{{"action":{held.action},{corr}{decision}{self._id}{id}{self._mono}{mono}{self._outcome}{outcome}",'
-            f'"phase":"{phase}","reason":{reason},{result}"seq":{seq}{self._ts}{timestamps(at)}",{_END}'
-        )
-        return (seq, body, at, OPERATION, phase, outcome, *self._columns, held.kind, self._labels)
-
 
 def _given_up(held: OpenOperation, failure: Failure) -> Failure:
     """The caller waits no more; the intent may be written all the same, so its end is too."""
@@ -249,18 +228,14 @@ class OpenOperation:
     def size(self) -> int:
         return self.session.size + len(self.action)
 
-    def result_section(self) -> str:
-        code = f'"code":{quoted(self.code)},' if self.code else ""
-        detail = f'"detail":{quoted(shortened(self.detail))},' if self.detail else ""
+    def plain(self) -> Plain:
         return (
-            f'"result":{{"bytes":{self.bytes:d},{code}{detail}"dur_us":{self.ended - self.mono},"rows":{self.rows:d}}},'
-        )
+            self.session.pieces, COMPLETE, self.id, "", self.at, self.mono, self.outcome, self.reason, self.action,
+            self.kind, self.decision, self.result(),
+        )  # fmt: skip
 
-    def row(self, seq: int, log: str, timestamps: Timestamps) -> Row:
-        return self.session.row(self, COMPLETE, seq, timestamps)
-
-    def mark(self) -> Mark | None:
-        return None
+    def result(self) -> tuple[int, str, str, int, int]:
+        return self.bytes, self.code, self.detail, self.ended - self.mono, self.rows
 
 
 class Intent:
@@ -276,11 +251,12 @@ class Intent:
     def announce(self) -> Intent:
         return self
 
-    def row(self, seq: int, log: str, timestamps: Timestamps) -> Row:
-        return self.held.session.row(self.held, INTENT, seq, timestamps)
-
-    def mark(self) -> Mark | None:
-        return Mark(INTENT, self.held.id, self.held.at)
+    def plain(self) -> Plain:
+        held = self.held
+        return (
+            held.session.pieces, INTENT, held.id, "", held.at, held.mono, PENDING, OK, held.action, held.kind,
+            held.decision, (),
+        )  # fmt: skip
 
 
 class Outcome:
@@ -296,8 +272,9 @@ class Outcome:
     def announce(self) -> Outcome:
         return self
 
-    def row(self, seq: int, log: str, timestamps: Timestamps) -> Row:
-        return self.held.session.row(self.held, OUTCOME, seq, timestamps)
-
-    def mark(self) -> Mark | None:
-        return Mark(OUTCOME, self.held.id, self.held.outcome_at)
+    def plain(self) -> Plain:
+        held = self.held
+        return (
+            held.session.pieces, OUTCOME, held.outcome_id, held.id, held.outcome_at, held.ended, held.outcome,
+            held.reason, held.action, held.kind, held.decision, held.result(),
+        )  # fmt: skip

@@ -23,13 +23,11 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.storage import StorageError, reading, writing
+from bridge.translation.alike import BLOCK, Alike, Group
 from bridge.translation.conditions import PERSON, REASON
 from bridge.translation.extent import last_seq
 from bridge.translation.personal import last_erasure
 from bridge.translation.pruned import KEPT, pruned_upto
-
-BLOCK = 1024
-"""Events of a block: few enough to read one in a millisecond, enough that its sum is much smaller than they are."""
 
 AT_ONCE = 16
 """Blocks that are added in one transaction."""
@@ -77,6 +75,7 @@ _GROUPS = (
 )
 """One look at the events of a block: a body is parsed once for all that is taken out of it, and sorting so few is
 quicker than sorting many blocks together."""
+_FIRSTS = f"SELECT {EXPRESSIONS}, seq, {_WORDS} FROM event WHERE seq IN (SELECT value FROM json_each(?))"
 _NOTHING = "[null,null,null,null]"
 
 
@@ -87,6 +86,7 @@ class Overview:
         self.engine = engine
         self._log_engine = log_engine
         self._block = block
+        self.alike = Alike(block)
 
     def in_thread_catch_up(self, seconds: float = 2.0, now: Callable[[], float] = time.monotonic) -> int:
         """Adds whole blocks for about so long; returns how many were added. Raises StorageError."""
@@ -110,10 +110,15 @@ class Overview:
                 size, first = self._block, covered(connection) + 1
                 count, gone = min((last_seq(log) - first + 1) // size, AT_ONCE), pruned_upto(log)
                 firsts = range(first, first + count * size, size)
-                added = [_block(log, begin, begin + size - 1, gone) for begin in firsts]
+                added = [_block(log, begin, begin + size - 1, gone, self._groups(begin, gone)) for begin in firsts]
             if added:
                 _insert(connection, (first - 1) // size, added)
         return len(added)
+
+    def _groups(self, first: int, gone: int) -> list[Group]:
+        """The groups of the block that begins there, if all are known."""
+        groups = self.alike.take((first - 1) // self._block)
+        return groups if gone < first else []
 
     @contextmanager
     def in_thread_reading(self, log: Connection) -> Iterator[Connection | None]:
@@ -170,17 +175,25 @@ class _Block:
         return self.last, first_at, last_at, int(self.wordy), self.ending
 
 
-def _block(log: Connection, first: int, last: int, gone: int) -> _Block:
+def _block(log: Connection, first: int, last: int, gone: int, alike: Sequence[Group] = ()) -> _Block:
+    """``alike`` are groups of all its events, if they are known."""
     size = len(DIMENSIONS)
     groups: dict[tuple[Any, ...], tuple[int, int, int, int, int]] = {}
     texts: dict[str, None] = {}
-    for row in log.exec_driver_sql(_GROUPS, (first, last, gone)):
+    for row in _alike_rows(log, alike) if alike else log.exec_driver_sql(_GROUPS, (first, last, gone)):
         key, tally, text = tuple(row[:size]), row[size:-1], row[-1]
         groups[key] = _added(groups[key], tally) if key in groups else tuple(tally)
         texts[text] = None
     texts.pop(_NOTHING, None)
     wordy = sum(map(len, texts)) > MAX_WORDING
     return _Block(last, _ending(log, last), wordy, "" if wordy else "\n".join(texts), groups)
+
+
+def _alike_rows(log: Connection, alike: Sequence[Group]) -> Iterator[Sequence[Any]]:
+    """As ``_GROUPS`` gives them, of groups of which one event says what all are."""
+    tallies = {group[1]: group for group in alike}
+    for *key, seq, text in log.exec_driver_sql(_FIRSTS, (str(list(tallies)),)):
+        yield (*key, *tallies[seq], text)
 
 
 def _added(one: Sequence[int], other: Sequence[int]) -> tuple[int, int, int, int, int]:

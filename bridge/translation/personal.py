@@ -43,6 +43,9 @@ _ASKING, _USER = ("requester", "decider", "behalf"), "user:"
 _TOKEN = re.compile(rf'"({PREFIX}[A-Za-z0-9_-]{{43}})"')
 _AT_ONCE = 500
 
+KEEP = "INSERT INTO personal (token, seq, salt, value) VALUES (?, ?, ?, ?) ON CONFLICT (token) DO NOTHING"
+"""In the commit of the events: each with the sequence number of the first event that has it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Personal:
@@ -130,14 +133,6 @@ def _owner(side: Any, change: Callable[[str], str]) -> None:
 def _member(place: Any, name: str, change: Callable[[str], str]) -> None:
     if isinstance(place, dict) and isinstance(place.get(name), str):
         place[name] = change(place[name])
-
-
-def keep(connection: Connection, rows: Iterable[tuple[int, Personal]]) -> None:
-    """In the commit of the events: each with the sequence number of the first event that has it."""
-    found = [(one.token, seq, one.salt, one.value) for seq, one in rows]
-    if found:
-        sql = "INSERT INTO personal (token, seq, salt, value) VALUES (?, ?, ?, ?) ON CONFLICT (token) DO NOTHING"
-        connection.exec_driver_sql(sql, found)
 
 
 # -- reading

@@ -1,12 +1,7 @@
-"""What is recorded: an event, and how it becomes a row.
+"""What is recorded: an event, and what the writer takes.
 
-Ideas:
-
-* An event's *sections* (``agent``, ``legacy``, ``action`` …) are canonical JSON text already. Those that do not
-  change in the life of a session are serialised once, not once per operation.
-* The *body* is composed by the writer, which alone knows the sequence number: top-level keys in sorted order, so that
-  the body is canonical JSON as well. Its exact bytes are what is stored and later hashed.
-* The *index columns* repeat some values of the body for finding; the body is the truth.
+An event's *sections* (``agent``, ``legacy``, ``action`` …) are canonical JSON text already. Those that do not change in
+the life of a session are serialised once, not once per operation.
 """
 
 from __future__ import annotations
@@ -16,21 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from bridge.translation.canonical import clean, quoted
-from bridge.translation.identifiers import Identifiers, Timestamps
+from bridge.translation.canonical import clean
+from bridge.translation.composing import Plain
+from bridge.translation.identifiers import Identifiers
 from bridge.translation.personal import Personal
-from bridge.translation.vocabulary import (
-    COMPLETE,
-    INTENT,
-    OK,
-    OUTCOME,
-    SESSION_CLOSE,
-    SESSION_ESTABLISHED,
-    SESSION_OPEN,
-    SUCCESS,
-    VERSION,
-    check,
-)
+from bridge.translation.vocabulary import COMPLETE, OK, SUCCESS, check
 
 SECTIONS = frozenset(
     (
@@ -49,9 +34,6 @@ SECTIONS = frozenset(
         "transport",
     )
 )
-
-Row = tuple[int, str, int, str, str, str, str, str, str, str, str, str, str]
-"""seq, body, ts, type, phase, outcome, session, agent, owner, system, account, action, labels"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +108,8 @@ class Event:
         return replace(self, id=self.id or id, at=self.at or now, mono=self.mono or time.monotonic_ns() // 1000)
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A beginning or an end. ``kind`` is "open", "established" or "close" with a session as ``key``, or "intent" or
-    "outcome" with the intent's id."""
-
-    kind: str
-    key: str
-    at: int
-    outcome: str = ""
-    index: IndexKeys = IndexKeys()
-
-
-_SESSION_MARKS = {SESSION_OPEN: "open", SESSION_ESTABLISHED: "established", SESSION_CLOSE: "close"}
-
-
 class Entry(Protocol):
-    """What the writer takes. ``row`` runs in the writer's thread; ``size`` is about the characters it will have."""
+    """What the writer takes. ``plain`` is called in its thread; ``size`` is about the characters it will have."""
 
     @property
     def settled(self) -> bool:
@@ -154,11 +121,7 @@ class Entry(Protocol):
     @property
     def size(self) -> int: ...
 
-    def row(self, seq: int, log: str, timestamps: Timestamps) -> Row: ...
-
-    def mark(self) -> Mark | None:
-        """What it opens, establishes or closes, for the side tables; None for most."""
-        ...
+    def plain(self) -> Plain: ...
 
 
 class EventEntry:
@@ -174,35 +137,10 @@ class EventEntry:
     def announce(self) -> Entry:
         return self
 
-    def row(self, seq: int, log: str, timestamps: Timestamps) -> Row:
-        event = self.event
-        body = compose(event, seq, quoted(log), timestamps(event.at))
-        return (seq, body, event.at, event.type, event.phase, event.outcome, *event.index.columns())
-
-    def mark(self) -> Mark | None:
-        event = self.event
-        if event.type in _SESSION_MARKS:
-            return Mark(_SESSION_MARKS[event.type], event.index.session, event.at, event.outcome, event.index)
-        if event.phase == INTENT:
-            return Mark(INTENT, event.id, event.at)
-        if event.phase == OUTCOME and event.request:
-            return Mark(OUTCOME, event.request, event.at)
-        return None
-
-
-def compose(event: Event, seq: int, log: str, ts: str) -> str:
-    """The canonical body. ``log`` is quoted already."""
-    members = {
-        **event.sections,
-        "id": quoted(event.id),
-        "log": log,
-        "mono": str(event.mono),
-        "outcome": f'"{event.outcome}"',
-        "phase": f'"{event.phase}"',
-        "reason": f'"{event.reason}"',
-        "seq": str(seq),
-        "ts": f'"{ts}"',
-        "type": f'"{event.type}"',
-        "v": str(VERSION),
-    }
-    return "{" + ",".join(f'"{key}":{members[key]}' for key in sorted(members)) + "}"
+    def plain(self) -> Plain:
+        event, index = self.event, self.event.index
+        personal = tuple((one.token, one.salt, one.value) for one in event.personal or ())
+        return (
+            None, event.phase, event.id, event.request, event.at, event.mono, event.outcome, event.reason, event.type,
+            dict(event.sections), index.columns(), index.backend, index.client_port, personal,
+        )  # fmt: skip

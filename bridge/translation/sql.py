@@ -13,19 +13,18 @@ Ideas:
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from typing import Any
 
-from sqlalchemy import Engine
-from sqlalchemy import event as event_hooks
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from bridge.storage.threads import ThreadReactor
-from bridge.translation.checkpoints import Checkpoints
+from bridge.translation.alike import Group
+from bridge.translation.appender import Appender
 from bridge.translation.facts import node_section
 from bridge.translation.identifiers import Identifiers
 from bridge.translation.log import LogUnavailable
@@ -45,28 +44,19 @@ MAX_PENDING_SIZE = 64 * 1024 * 1024
 """Characters of them, so that a few thousand huge statements do not fill the memory either."""
 
 
-CACHE_KIB = 8 * 1024
-"""Of the writer's connection, so that its indexes stay in memory."""
-
-
-def _prepare_writer(connection: Any, _record: Any) -> None:
-    connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-    # What a statement of many rows notes for its own undoing would else go through a file, made for each commit.
-    connection.execute("PRAGMA temp_store=MEMORY")
-
-
 class SQLLog:
-    """See ``TranslationLog``. ``engine`` is to be the writer's own, so that readers cannot take its connections.
+    """See ``TranslationLog``. ``appender`` is the writer's own, and closed when it has ended; its thread calls
+    ``appended`` with what is alike in each commit.
 
     ``salted``: personal data of what comes from now on stands beside the log.
     """
 
     def __init__(
         self,
-        engine: Engine,
+        appender: Appender,
         reactor: ThreadReactor,
         name: str,
-        checkpoints: Checkpoints | None = None,
+        appended: Callable[[Sequence[Group]], None] = lambda groups: None,
         *,
         node: str = "",
         version: str = "",
@@ -74,17 +64,16 @@ class SQLLog:
         last_retry: float = LAST_RETRY,
         max_pending: int = MAX_PENDING,
     ) -> None:
-        event_hooks.listen(engine, "connect", _prepare_writer)
-        engine.dispose()  # what is connected already was not prepared so
         self.name = name
         self.salted = False
         self.identifiers = Identifiers()
         self.unavailable = "not started"
         self._code = "stopped"
         self._reactor = reactor
+        self._appender = appender
         self._node = node_section(id=node, version=version)
         self._writer = Writer(
-            engine, name, self.identifiers, self._from_writer, checkpoints,
+            appender, name, self.identifiers, self._from_writer, appended,
             first_retry=first_retry, last_retry=last_retry,
         )  # fmt: skip
         self._thread = threading.Thread(target=self._in_thread_run, name="translation-log", daemon=True)
@@ -119,6 +108,7 @@ class SQLLog:
         try:
             self._writer.in_thread_run()
         finally:
+            self._appender.close()
             self._reactor.callFromThread(self._ended)
 
     def _ended(self) -> None:

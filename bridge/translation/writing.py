@@ -9,7 +9,7 @@ Ideas:
   that have happened already) is kept, in order. The writer tries again at growing intervals; when it succeeds,
   ``log.recovered`` and what was kept come first.
 * One event that cannot be put into text must not stop the log: an alarm takes its place.
-* Checkpoints are signed here, between commits or within them (``checkpoints``).
+* Checkpoints are signed by the appender, within commits or between them (``checkpoints``).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.storage import StorageError, writing
-from bridge.translation.appending import append
-from bridge.translation.checkpoints import Checkpoints
+from bridge.storage import StorageError
+from bridge.translation.alike import Group
+from bridge.translation.appender import Appender
+from bridge.translation.composing import row
 from bridge.translation.facts import detail_section
 from bridge.translation.identifiers import Identifiers, Timestamps
 from bridge.translation.record import Entry, Event, EventEntry
-from bridge.translation.vocabulary import ALARM, FAILURE, LOG_HEARTBEAT, LOG_RECOVERED, TREE_DAMAGED, UNRECORDABLE
+from bridge.translation.vocabulary import ALARM, FAILURE, LOG_RECOVERED, TREE_DAMAGED, UNRECORDABLE
 
 MAX_BATCH = 1000
 """Events in one commit. At about 20 µs each it holds the write lock for 20 ms, which another process can wait for."""
@@ -66,27 +66,27 @@ class Done:
 
 
 class Writer:
-    """Runs ``in_thread_run`` until ``None`` is put into ``tickets``. ``tell`` is called from the thread."""
+    """Runs ``in_thread_run`` until ``None`` is put into ``tickets``. ``tell`` and ``appended`` are called from the
+    thread: ``appended`` with what is alike in each commit."""
 
     def __init__(
         self,
-        engine: Engine,
+        appender: Appender,
         log: str,
         identifiers: Identifiers,
         tell: Callable[[Done], None],
-        checkpoints: Checkpoints | None = None,
+        appended: Callable[[Sequence[Group]], None] = lambda groups: None,
         *,
         first_retry: float = FIRST_RETRY,
         last_retry: float = LAST_RETRY,
     ) -> None:
         self.tickets: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
-        self._engine = engine
+        self._appender = appender
         self._log = log
         self._identifiers = identifiers
         self._tell = tell
-        self._checkpoints = checkpoints
+        self._appended = appended
         self._refused = ""
-        self._timestamps = Timestamps()
         self._first_retry = first_retry
         self._last_retry = last_retry
         self._stopping = False
@@ -99,7 +99,7 @@ class Writer:
             if self._failure:
                 self._wait_out()
             else:
-                self._commit(self._gather(self._checkpoints.wait if self._checkpoints else None))
+                self._commit(self._gather(self._appender.wait))
         if self._failure and self._kept:
             self._try_again()  # the last chance of what was kept
         if not self._failure:
@@ -136,11 +136,8 @@ class Writer:
 
     def _seal(self) -> None:
         """The checkpoint that became due without an event, or the last one."""
-        if self._checkpoints is None:
-            return
         try:
-            with writing(self._engine) as connection:
-                self._checkpoints.seal(connection)
+            self._appender.seal()
         except _STORAGE_FAULTS as error:
             self._fail([], error)
         else:
@@ -148,7 +145,7 @@ class Writer:
 
     def _look_at_checkpoints(self) -> None:
         """Says once that they are not signed any more, and why."""
-        refused = self._checkpoints.refused if self._checkpoints else ""
+        refused = self._appender.refused
         if refused and refused != self._refused:
             detail = detail_section(text=refused)
             event = Event(ALARM, outcome=FAILURE, reason=TREE_DAMAGED, sections={"detail": detail})
@@ -163,10 +160,8 @@ class Writer:
 
     def _write_all(self, tickets: list[Ticket]) -> Done:
         entries = tickets[0].entries if len(tickets) == 1 else [entry for ticket in tickets for entry in ticket.entries]
-        with writing(self._engine) as connection:
-            seq = append(connection, self._log, entries, self._timestamps)
-            if self._checkpoints is not None:
-                self._checkpoints.append(connection, seq + len(entries) - 1, idle=all(map(_heartbeat, entries)))
+        seq, groups = self._appender.append(self._log, [entry.plain() for entry in entries])
+        self._appended(groups)
         committed = []
         for ticket in tickets:
             committed.append((ticket, seq))
@@ -182,9 +177,8 @@ class Writer:
 
     def _replaced_entry(self, entry: Entry) -> Entry:
         try:
-            for value in entry.row(1, self._log, self._timestamps):
+            for value in row(entry.plain(), 1, self._log, Timestamps()):
                 value.encode() if isinstance(value, str) else value + 0
-            entry.mark()
         except _DEFECTS as error:
             detail = detail_section(code=type(error).__name__)
             event = Event(ALARM, outcome=FAILURE, reason=UNRECORDABLE, sections={"detail": detail})
@@ -237,10 +231,6 @@ class Writer:
         )
         event = Event(LOG_RECOVERED, sections={"detail": detail})
         return Ticket([EventEntry(event.stamped(self._identifiers))], 0)
-
-
-def _heartbeat(entry: Entry) -> bool:
-    return isinstance(entry, EventEntry) and entry.event.type == LOG_HEARTBEAT
 
 
 def _first(tickets: list[Ticket]) -> list[Ticket]:

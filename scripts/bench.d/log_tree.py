@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 from bridge.storage import open_engine, reading, upgrade, writing
 from bridge.translation import Event, IndexKeys, appending, facts
 from bridge.translation.checkpoints import Checkpoints
+from bridge.translation.composing import Plain
 from bridge.translation.identifiers import Identifiers, Timestamps
 from bridge.translation.note import Signer
 from bridge.translation.proving import in_thread_prove, root_of
@@ -32,7 +33,7 @@ PROOFS = 300
 ROUNDS = 7
 
 
-def group(identifiers: Identifiers, start: int) -> list[EventEntry]:
+def group(identifiers: Identifiers, start: int) -> list[Plain]:
     """Reads of 200 sessions; about 900 bytes each."""
     entries = []
     for number in range(start, start + GROUP):
@@ -48,7 +49,7 @@ def group(identifiers: Identifiers, start: int) -> list[EventEntry]:
             "transport": facts.transport_section(protocol="postgresql", source="10.1.2.3:51112", tls="TLSv1.3"),
         }
         index = IndexKeys(session, agent, "payments", "warehouse", "svc_reader", action="read", labels=("pii",))
-        entries.append(EventEntry(Event("operation", sections=sections, index=index).stamped(identifiers)))
+        entries.append(EventEntry(Event("operation", sections=sections, index=index).stamped(identifiers)).plain())
     return entries
 
 

@@ -54,7 +54,7 @@ def copy_out(way: Way) -> float:
 
 
 def resident(pid: int) -> float:
-    """KiB of memory of a process and its children (the statement parser runs in one)."""
+    """KiB of memory of a process and its children (statements are parsed in one, the log is appended to in another)."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return sum(_rss(one) for one in (str(pid), *children))
 

@@ -118,7 +118,7 @@ def memory(report: Report, peers: Peers, pid: int, idle: int) -> None:
     each = measuring.idle_sessions(pid, peers.through_bridge(), idle)
     report.section("Memory")
     report.table("what", "measured", "target")
-    report.row("at start, with the statement parser's process", f"{base / 1024:.0f} MiB", "")
+    report.row("at start, with the processes that parse statements and append to the log", f"{base / 1024:.0f} MiB", "")
     report.row("more while 200 MB stream, at most", f"{streaming / 1024:.1f} MiB", "≤ 64 MiB")
     report.row(f"each of {idle:,} idle sessions", f"{each:.1f} KiB", "≤ 64 KiB")
 

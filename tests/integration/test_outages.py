@@ -12,6 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,36 @@ def test_c36_a_full_disk_under_the_log(bridge: Bridge, small_disk: Path, make_br
 
 
 # -- the bridge itself
+
+
+def test_the_process_that_appends_to_the_log_may_die_at_any_time(make_bridge: MakeBridge) -> None:
+    """Another takes its place: no statement fails, and each is in the log once. A stop leaves none behind."""
+    bridge = make_bridge("appending")
+    assert bridge.process is not None
+    pid = bridge.process.pid
+    with bridge.connect(bridge.token("writer-1")) as connection:
+        session = bridge.session_of(connection)
+        for start in range(800_000, 800_160):
+            if start % 40 == 0:
+                os.kill(appender(pid), signal.SIGKILL)
+            connection.execute("select 'quick'")
+            if start % 10 == 0:
+                connection.execute("insert into t values (%s, 'appended')", (start,))
+        connection.execute("delete from t where id >= 800000")
+    found = Counter((one["action"]["verb"], one["outcome"]) for one in bridge.operations(session))
+    assert found == {("sql.select", "success"): 160, ("sql.insert", "success"): 16, ("sql.delete", "success"): 1}
+    assert bridge.cli_json("log", "verify")["findings"] == []
+    child = appender(pid)
+    assert bridge.stop() == 0
+    assert not Path(f"/proc/{child}").exists()
+
+
+def appender(bridge: int) -> int:
+    """The process in which the bridge of this process id appends to its log."""
+    children = Path(f"/proc/{bridge}/task").glob("*/children")
+    found = [one for child in children for one in child.read_text().split()]
+    (pid,) = {int(one) for one in found if b"appender_child" in Path(f"/proc/{one}/cmdline").read_bytes()}
+    return pid
 
 
 def test_a_killed_bridge_closes_its_sessions_at_the_next_start(make_bridge: MakeBridge, postgres: Server) -> None:

@@ -14,6 +14,7 @@ from twisted.internet import reactor  # noqa: TID251 - tests own the process
 
 from bridge.storage import open_engine, upgrade
 from bridge.translation import IndexKeys, LogReader, SessionFacts, SQLLog, facts
+from bridge.translation.appender import OwnAppender
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def reader(engine: Engine) -> LogReader:
 @pytest.fixture
 def log(path: Path, engine: Engine) -> Iterator[SQLLog]:
     own = open_engine(path, kind="translation")
-    log = SQLLog(own, reactor, "test-log", node="n1", version="0.0", first_retry=0.05, last_retry=0.1)
+    log = SQLLog(OwnAppender(own), reactor, "test-log", node="n1", version="0.0", first_retry=0.05, last_retry=0.1)
     pytest_twisted.blockon(log.start())
     yield log
     if log.unavailable != "the log was stopped":

@@ -16,6 +16,7 @@ from twisted.internet.task import deferLater
 
 from bridge.storage import KeyRefused, open_engine, reading, writing
 from bridge.translation import Event, LogReader, SQLLog, in_thread_append
+from bridge.translation.appender import OwnAppender
 from bridge.translation.checkpoints import Checkpoints, load_signer
 from bridge.translation.note import NoteRefused, opened
 from bridge.translation.proving import root_of
@@ -136,7 +137,7 @@ def sealed(path: Path, engine: Engine, tmp_path: Path) -> Iterator[tuple[SQLLog,
     """A log whose checkpoints come after three events or 0.2 seconds."""
     own = open_engine(path, kind="translation")
     checkpoints = Checkpoints(load_signer(tmp_path, engine, ORIGIN), events=3, interval=0.2)
-    log = SQLLog(own, reactor, "a", checkpoints)
+    log = SQLLog(OwnAppender(own, checkpoints), reactor, "a")
     pytest_twisted.blockon(log.start())
     yield log, checkpoints
     if log.unavailable != "the log was stopped":

@@ -18,6 +18,7 @@ from referencing import Registry, Resource
 import bridge.translation.formats
 from bridge.translation import Event, facts
 from bridge.translation.canonical import canonical
+from bridge.translation.composing import row as composed
 from bridge.translation.formats import LINES, syslog
 from bridge.translation.formats.ocsf import _MAPPED, mapped
 from bridge.translation.identifiers import Identifiers, Timestamps
@@ -82,7 +83,8 @@ SECTIONS = {
 
 
 def logged(event: Event, seq: int = 7) -> LoggedEvent:
-    row = EventEntry(event.stamped(Identifiers(lambda: 1_795_615_909.479))).row(seq, "prod-1", Timestamps())
+    entry = EventEntry(event.stamped(Identifiers(lambda: 1_795_615_909.479)))
+    row = composed(entry.plain(), seq, "prod-1", Timestamps())
     return LoggedEvent(seq, row[1])
 
 

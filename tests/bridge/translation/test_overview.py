@@ -10,10 +10,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge.storage import open_engine, reading
-from bridge.translation import Event, IndexKeys, LogReader, facts, in_thread_append
-from bridge.translation.overview import Overview
+from bridge.storage import open_engine, reading, writing
+from bridge.translation import (
+    Event,
+    IndexKeys,
+    LogReader,
+    OpenOperation,
+    SessionFacts,
+    SessionLog,
+    facts,
+    in_thread_append,
+)
+from bridge.translation.alike import MAX_GROUPS, Alike, alike
+from bridge.translation.appending import append
+from bridge.translation.identifiers import Identifiers, Timestamps
+from bridge.translation.overview import KIND, SUBJECT, Overview
 from bridge.translation.query import Query, Term, parse
+from bridge.translation.record import EventEntry
 from bridge.translation.schema import create
 from bridge.translation.searching import windows
 
@@ -104,6 +117,85 @@ def test_with_and_without_it_the_answers_are_the_same(
         counted, _ = trial.quick.in_thread_tallies(Query(tuple(terms)))
         assert sum(one.count for one in counted) == len(trial.plain.in_thread_find(Query(tuple(terms)), 1000))
         trial.close()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["select a", "select b"]), st.sampled_from(OUTCOMES),
+                          st.integers(0, 9), st.integers(1, 12)), min_size=1, max_size=12))  # fmt: skip
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
+def test_looking_at_one_of_those_that_are_alike_gives_the_same(commits: list[tuple[int, str, str, int, int]]) -> None:
+    """Commits of operations by four sessions, some with an event of another kind among them."""
+    with TemporaryDirectory() as folder:
+        trial = Trial(Path(folder))
+        whole = Overview(open_engine(Path(folder) / "whole.db", kind="translation"), trial.log, block=8)
+        identifiers, timestamps, first = Identifiers(), Timestamps(), 1
+        for session, text, outcome, minute, count in commits:
+            held = [operation(SESSIONS[(session + n % 2) % 4], text, outcome) for n in range(count)]
+            for n, one in enumerate(held):
+                one.at = NOON + minute * 60_000 - n % 3
+            appended = [one.plain() for one in held]
+            if minute == 0:
+                appended.append(EventEntry(Event("log.read").stamped(identifiers)).plain())
+            with writing(trial.log) as connection:
+                append(connection, "l", appended, timestamps)
+            trial.overview.alike.add(alike(first, appended, 8))
+            first += len(appended)
+        assert trial.overview.in_thread_catch_up() == whole.in_thread_catch_up() == (first - 1) // 8
+        with reading(trial.engine) as one, reading(whole.engine) as other:
+            for sql in (TALLIES, "SELECT * FROM block"):
+                assert sorted(map(repr, one.exec_driver_sql(sql))) == sorted(map(repr, other.exec_driver_sql(sql)))
+        for text in ("select a", "select b"):
+            plain, quick = (one.in_thread_find(parse(f'text:"{text}"'), 1000) for one in (trial.plain, trial.quick))
+            assert quick == plain
+        whole.engine.dispose()
+        trial.close()
+
+
+TALLIES = (
+    f"SELECT block, count, first, last, first_at, last_at, {', '.join(f's.{name}' for name in SUBJECT)},"
+    f" {', '.join(f'k.{name}' for name in KIND)} FROM tally t JOIN subject s ON s.id = t.subject"
+    " JOIN kind k ON k.id = t.kind"
+)
+
+
+class _Held:
+    """The log that the sessions of this test write to."""
+
+    name = "l"
+    identifiers = Identifiers()
+
+    def hold(self, entry: object, size: int) -> None: ...
+
+
+SESSIONS = [
+    SessionLog(_Held(), SessionFacts(  # type: ignore[arg-type]
+        IndexKeys(f"ses_{n}", f"a{n % 2}", "o", "s1", "svc", labels=("pii",) if n else ()),
+        {"agent": facts.agent_section(id=f"a{n % 2}", owner="o"),
+         "delegation": facts.delegation_section(mode="delegated" if n > 1 else "autonomous",
+                                                subject="alice" if n > 1 else "")},
+    )) for n in range(4)
+]  # fmt: skip
+
+
+def operation(session: SessionLog, text: str, outcome: str) -> OpenOperation:
+    held = session.operation(facts.action_section("sql.select", "read", ("t",), text), "read")
+    held.finish(outcome, rows=1)
+    return held
+
+
+def test_groups_are_used_where_they_are_of_the_whole_block_and_few() -> None:
+    plains = [operation(SESSIONS[n % 2], "select a", "success").plain() for n in range(40)]
+    groups = alike(5, plains, 16)
+    assert [(count, first, last) for count, first, last, _, _ in groups] == [
+        (6, 5, 15), (6, 6, 16), (8, 17, 31), (8, 18, 32), (6, 33, 43), (6, 34, 44),
+    ]  # fmt: skip
+    known = Alike(16)
+    known.add(groups)
+    assert [len(known.take(number)) for number in (0, 1, 1, 2)] == [0, 2, 0, 0]
+    known.add(alike(1, plains[:16] + [EventEntry(Event("log.read").stamped(Identifiers())).plain()] * 16, 16))
+    assert [len(known.take(number)) for number in (0, 1)] == [2, 0]
+    for start in range(1, 2 * MAX_GROUPS, 16):
+        known.add([(1, start + n, start + n, 0, 0) for n in range(16)])
+    assert known._kept == sum(map(len, known._blocks.values())) <= MAX_GROUPS
 
 
 def fill(trial: Trial, count: int) -> None:

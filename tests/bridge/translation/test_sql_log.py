@@ -28,10 +28,11 @@ from bridge.translation import (
     in_thread_append,
     in_thread_close_open,
 )
+from bridge.translation.appender import CACHE_KIB, OwnAppender
 from bridge.translation.canonical import canonical
+from bridge.translation.composing import row
 from bridge.translation.identifiers import Timestamps
 from bridge.translation.record import EventEntry
-from bridge.translation.sql import CACHE_KIB
 
 READ = facts.action_section("sql.select", "read", ("ledger",), "SELECT 1")
 WRITE = facts.action_section("sql.update", "write", ("ledger",), "UPDATE ledger SET x = ?")
@@ -65,7 +66,7 @@ async def test_record_answers_with_the_number_under_which_the_event_is_on_disk(l
 def test_the_writer_s_connection_is_prepared_for_it_though_the_engine_was_connected_before(path: Path) -> None:
     engine = open_engine(path, kind="translation")
     upgrade(engine, "translation")
-    SQLLog(engine, reactor, "test-log")
+    SQLLog(OwnAppender(engine), reactor, "test-log")
     with reading(engine) as connection:
         found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("cache_size", "temp_store")]
     assert found == [-CACHE_KIB, 2]  # 2: memory
@@ -135,7 +136,7 @@ async def test_a_thread_can_record_and_wait(log: SQLLog) -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_a_full_queue_refuses_instead_of_growing_but_takes_ends(path, engine, session_facts) -> None:
-    log = SQLLog(engine, reactor, "small", max_pending=3)
+    log = SQLLog(OwnAppender(engine), reactor, "small", max_pending=3)
     await log.start()
     session = log.session(session_facts)
     held = [session.operation(READ, "read") for _ in range(3)]
@@ -191,14 +192,14 @@ async def test_a_full_disk_refuses_all_tells_once_and_recovers_with_what_was_kep
 
 def _limit_pages(log: SQLLog, pages: int) -> None:
     """As a full disk: SQLite refuses to grow the file. The limit is the connection's, so it is set on the writer's."""
-    with log._writer._engine.connect() as connection:
+    with log._writer._appender.engine.connect() as connection:
         connection.exec_driver_sql(f"PRAGMA max_page_count={pages}")
 
 
 @pytest_twisted.ensureDeferred
 async def test_a_lock_that_is_not_given_back_is_a_failure_not_a_wait_for_ever(path, engine, reader) -> None:
     own = open_engine(path, kind="translation")
-    log = SQLLog(own, reactor, "locked", first_retry=0.05)
+    log = SQLLog(OwnAppender(own), reactor, "locked", first_retry=0.05)
     await log.start()
     with own.connect() as connection:
         connection.exec_driver_sql("PRAGMA busy_timeout=50")
@@ -264,9 +265,10 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from bridge.storage import open_engine
 from bridge.translation import IndexKeys, SessionFacts, SQLLog, facts
+from bridge.translation.appender import OwnAppender
 
 async def main():
-    log = SQLLog(open_engine(sys.argv[1], kind="translation"), reactor, "killed")
+    log = SQLLog(OwnAppender(open_engine(sys.argv[1], kind="translation")), reactor, "killed")
     await log.start()
     for name in ("ses_a", "ses_b"):
         session = log.session(SessionFacts(IndexKeys(name, "deploy-7", "payments", "warehouse", "svc"), {
@@ -306,4 +308,7 @@ def test_after_a_kill_the_next_start_closes_what_was_open_as_unknown(
 
 def test_the_writer_has_a_name_of_its_own(log: SQLLog) -> None:
     assert "translation-log" in {thread.name for thread in threading.enumerate()}
-    assert json.loads(EventEntry(Event("alarm").stamped(log.identifiers)).row(1, "l", Timestamps())[1])["seq"] == 1
+    assert (
+        json.loads(row(EventEntry(Event("alarm").stamped(log.identifiers)).plain(), 1, "l", Timestamps())[1])["seq"]
+        == 1
+    )
