@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     SSHCertificateType,
     load_ssh_private_key,
 )
-from twisted.conch.ssh.keys import BadKeyError, EncryptedKeyError, Key
+from twisted.conch.ssh.keys import EncryptedKeyError, Key
 
 OWN = "ssh_host_ed25519_key"
 AUTHORITY = "ssh_host_ca_ed25519_key"
@@ -116,7 +116,7 @@ def _read(file: Path) -> Key:
         raise HostKeyUnusable(f"host key {file.name}: {error.strerror}") from None
     except EncryptedKeyError:
         raise HostKeyUnusable(f"host key {file.name}: it has a passphrase") from None
-    except (BadKeyError, ValueError, TypeError):
+    except Exception:  # conch's parsers fail in many ways on what is no key
         raise HostKeyUnusable(f"host key {file.name}: not a private key") from None
     if key.isPublic() or kind not in _TAKEN:  # type: ignore[no-untyped-call]
         raise HostKeyUnusable(f"host key {file.name}: not a private ed25519, ECDSA or RSA key")

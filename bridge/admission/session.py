@@ -64,15 +64,12 @@ BUSY_LOG = 5_000
 that who asks much is slowed down before the log is full and refuses everybody."""
 
 
-class Permitted:
+class Permitted(OpenOperation):
     """Implements ``Permit``: the operation as the log holds it, until its outcome is known."""
 
-    __slots__ = ("held", "warning", "would_deny")
-
-    def __init__(self, held: OpenOperation, warning: str, would_deny: bool) -> None:
-        self.held = held
-        self.warning = warning
-        self.would_deny = would_deny
+    __slots__ = ("warning", "would_deny")
+    warning: str
+    would_deny: bool
 
 
 class _Known(NamedTuple):
@@ -86,6 +83,8 @@ class _Known(NamedTuple):
     kind: str
     trial: str
     """The decision as the log has it, where it would have been another one."""
+    is_quick: bool
+    """Permitted, and its event may become durable later."""
 
 
 class Session:
@@ -237,37 +236,37 @@ class Session:
             raise self._deny_more(known.section, kind, reached, now)
         if not known.decision.allowed:
             raise self._deny(known.section, kind, known.decision)
+        permitted = Permitted(self._log, known.section, kind, known.trial)
         try:
-            if self._need_not_wait(operation):
-                return self._permitted(self._log.operation(known.section, kind, known.trial), known)
-            permitted = self._permitted(await self._log.intent(known.section, kind, known.trial), known)
+            if known.is_quick and self._core.log.pending() < BUSY_LOG:
+                return self._permitted(self._log.begin(permitted), known)
+            self._permitted(await self._log.begin_durably(permitted), known)
         except LogUnavailable as failure:
             raise self.refused(Reason.LOG_UNAVAILABLE, detail=str(failure)) from None
         if self.is_over():  # while it was being written: nothing may reach the legacy side
             refused = self._over()
-            permitted.held.finish(ABORTED, refused.reason.value)
-            self._open.discard(permitted.held)
+            permitted.finish(ABORTED, refused.reason.value)
+            self._open.discard(permitted)
             raise refused
         return permitted
 
     def permit_at_once(self, operation: Operation) -> Permitted | None:
-        if self._closed or self.ending is not None or not self._need_not_wait(operation):
+        if self._closed or self.ending is not None:
             return None
-        now = self._core.now()
+        core = self._core
+        now = core.now()
         known = self._known_of(operation, now)
-        if not known.decision.allowed or (self.meter is not None and self.meter.operation(now) is not None):
+        if not known.is_quick or core.log.pending() >= BUSY_LOG:
+            return None
+        if self.meter is not None and self.meter.operation(now) is not None:
             return None
         try:
-            held = self._log.operation(known.section, known.kind, known.trial)
+            permitted = self._log.begin(Permitted(self._log, known.section, known.kind, known.trial))
         except LogUnavailable:
             return None
         self.last_used = now
         self._count(known.kind)
-        return self._permitted(held, known)
-
-    def _need_not_wait(self, operation: Operation) -> bool:
-        """Whether its event may become durable later: a read's, while the disk keeps up."""
-        return operation.action is Action.READ and not self.system.strict_audit and self._core.log.pending() < BUSY_LOG
+        return self._permitted(permitted, known)
 
     def _known_of(self, operation: Operation, now: float) -> _Known:
         core = self._core
@@ -282,13 +281,13 @@ class Session:
         self.operations[kind] += 1
         self._core.tally.operations[self.system.facts.name, kind] += 1
 
-    def _permitted(self, held: OpenOperation, known: _Known) -> Permitted:
-        self._open.add(held)
-        trial = known.trial != ""
-        warning = ""
+    def _permitted(self, permitted: Permitted, known: _Known) -> Permitted:
+        self._open.add(permitted)
+        trial = permitted.would_deny = known.trial != ""
+        permitted.warning = ""
         if trial or self._warning:
-            warning, self._warning = self._warning or _warning(known.decision), ""
-        return Permitted(held, warning, trial)
+            permitted.warning, self._warning = self._warning or _warning(known.decision), ""
+        return permitted
 
     def may(self, action: Action, target: Target, *, strictly: bool = False) -> bool:
         if self.is_over():
@@ -340,7 +339,8 @@ class Session:
         since, until, decision = self._standing.permit(operation.action, self._asked_of(operation.target), now)
         trial = records.decision_section(decision) if decision.would != decision.effect else ""
         kind = operation.action._value_  # a member of an enumeration is slow to ask for its value
-        known = _Known(operation, self._section(operation), decision, since, until, kind, trial)
+        is_quick = operation.action is Action.READ and decision.allowed and not self.system.strict_audit
+        known = _Known(operation, self._section(operation), decision, since, until, kind, trial, is_quick)
         if len(self._known) >= REMEMBERED_ACTIONS:
             self._known.clear()
         self._known[id(operation)] = known
@@ -349,14 +349,12 @@ class Session:
     def outcome(self, permit: Permit, outcome: Outcome) -> None:
         assert isinstance(permit, Permitted)
         self.last_used = self._core.now()
-        self._open.discard(permit.held)
+        self._open.discard(permit)
         if self.meter is not None:
             self.meter.outcome(outcome.rows, outcome.bytes, self.last_used)
         result = outcome.result._value_
         reason = UPSTREAM_ERROR if result == FAILURE else WOULD_DENY if permit.would_deny else OK
-        permit.held.finish(
-            result, reason, code=outcome.code, rows=outcome.rows, bytes=outcome.bytes, detail=outcome.detail
-        )
+        permit.finish(result, reason, code=outcome.code, rows=outcome.rows, bytes=outcome.bytes, detail=outcome.detail)
 
     def alarm(self, code: str, detail: str) -> None:
         self._core.warn("{code} in session {session}: {detail}", code=code, session=self.session, detail=detail)

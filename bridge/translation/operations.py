@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
@@ -66,6 +66,9 @@ class SessionFacts:
     trace: str = ""
     txn: str = ""
     personal: tuple[Personal, ...] = ()
+
+
+Held = TypeVar("Held", bound="OpenOperation")
 
 
 class SessionLog:
@@ -154,14 +157,20 @@ class SessionLog:
 
         Raises LogUnavailable.
         """
-        held = OpenOperation(self, action, kind, decision)
-        self.hold(held, self.size + len(action))
+        return self.begin(OpenOperation(self, action, kind, decision))
+
+    def begin(self, held: Held) -> Held:
+        """``operation`` for a kind of its own."""
+        self.hold(held, self.size + len(held.action))
         return held
 
     def intent(self, action: str, kind: str, decision: str = "") -> Deferred[OpenOperation]:
         """A permitted write; fires when its intent is durable, errs with LogUnavailable. Only then may the legacy
         side act."""
-        held = OpenOperation(self, action, kind, decision)
+        return self.begin_durably(OpenOperation(self, action, kind, decision))
+
+    def begin_durably(self, held: Held) -> Deferred[Held]:
+        """``intent`` for a kind of its own."""
         held.announced = True
         durable = self.log.commit(Intent(held))
         return durable.addCallbacks(lambda _seq: held, lambda failure: _given_up(held, failure))

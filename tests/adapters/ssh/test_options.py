@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import adapters.ssh
@@ -135,6 +136,16 @@ def test_host_keys_of_every_kind(tmp_path: Path) -> None:
     assert found.algorithms == [b"rsa-sha2-512", b"rsa-sha2-256", b"ecdsa-sha2-nistp256", b"ssh-ed25519"]
     with pytest.raises(HostKeyUnusable, match="two host keys"):
         in_thread_host_keys((files[0], files[0]), str(tmp_path))
+
+
+@given(st.binary(max_size=40))
+@example(b"(x)y")
+@example(b"\x057\xea|Co\x1f<\xe3\xa7s\xc5\x8b\xc4\x94\xbb\xad\xbf<%\xb3\xe7M\xf2\xda\x1c\x9d\xdc\x16Rk")
+def test_any_other_file_is_no_host_key(text: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "key").write_bytes(text)
+        with pytest.raises(HostKeyUnusable, match="host key key: not a private"):
+            in_thread_host_keys((str(Path(folder) / "key"),), folder)
 
 
 @pytest.mark.parametrize("kind", ["missing", "junk", "public", "passphrase", "short"])

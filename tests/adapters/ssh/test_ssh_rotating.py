@@ -157,6 +157,7 @@ def made(folder: Path, name: str, *arguments: str) -> str:
     return (folder / name).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [("-t", "ed25519"), ("-t", "rsa", "-b", "2048"), ("-t", "ecdsa", "-b", "384")])
 @pytest.mark.parametrize("passphrase", ["", "the passphrase"])
 def test_a_successor_is_of_the_same_kind_and_under_the_same_passphrase(

@@ -110,6 +110,7 @@ def test_a_pack_without_events_is_one_too(made: Any, key: str) -> None:
     assert (done.returncode, "verified: 0 events" in done.stdout) == (0, True), done.stdout
 
 
+@pytest.mark.slow
 def test_the_same_question_gives_the_same_bytes(made: Any, log: Any, run: Any) -> None:
     first = made("outcome:failure").read_bytes()
     time.sleep(1.1)

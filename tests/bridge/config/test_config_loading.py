@@ -327,6 +327,7 @@ def test_no_bytes_raise_anything_else(tmp_path_factory: pytest.TempPathFactory, 
 JUNK = st.sampled_from(["~", "1", "x", "[]", "{}", "[x]", "{a: b}", "true", "1.5", "''", "[[x]]", "{name: {x: y}}"])
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 40), JUNK)
 def test_no_value_anywhere_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, at: int, junk: str) -> None:

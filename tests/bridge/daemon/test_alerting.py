@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import pytest_twisted
 
 from bridge.alerts import Outbox
@@ -13,12 +14,14 @@ def rules(house: Any) -> list[str]:
     return [one["rule"] for one in Outbox(house.bridge.storage.registry_engine, 0.0).in_thread_list(10)]
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_a_log_that_cannot_be_written_is_an_alert_all_the_same(house: Any) -> None:
     house.bridge.translation._fail("played: no space left on the device")
     await house.until(lambda: rules(house) == ["log"])
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_what_was_seen_is_not_seen_again(house: Any) -> None:
     for _ in range(5):

@@ -26,6 +26,8 @@ from bridge.translation.verifying import in_thread_verify
 
 from .conftest import House, free_port
 
+pytestmark = pytest.mark.slow
+
 ORIGIN = "idbridge/house"
 
 

@@ -49,6 +49,7 @@ async def test_the_start_is_recorded_with_what_the_file_declares(house: Any) -> 
     assert {event["change"]["subject"] for event in house.events("registry.change")} == {"deploy-7", "owner:payments"}
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_a_revoked_agents_session_ends_within_a_second_with_a_goodbye(house: Any) -> None:
     """Also when another process, the command line without a socket, made the change."""

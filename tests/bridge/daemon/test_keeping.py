@@ -115,6 +115,7 @@ async def test_what_is_young_or_held_stays(house: House, retention: str) -> None
     await house.stop()
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_a_sink_that_does_not_have_them_keeps_them(house: House, tmp_path: Path) -> None:
     configure(house)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
+import pytest
 import pytest_twisted
 
 from bridge.policy import Mode
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_a_mode_ends_without_a_reload_and_the_log_has_the_policy(house: Any) -> None:
     soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=4)

@@ -406,6 +406,7 @@ def test_two_processes_cannot_both_register_a_workload(registry, opened):
     assert sorted(outcomes) == ["bindings"] * 3 + ["made"]
 
 
+@pytest.mark.slow
 def test_fifteen_thousand_agents_are_taken_over_and_loaded(registry):
     """About two seconds; comparing each agent with each other would take minutes."""
     many = {f"a{n}": declared(bindings=at(str(n))) for n in range(15_000)}

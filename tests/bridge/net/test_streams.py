@@ -162,6 +162,7 @@ async def test_an_end_that_could_not_be_sent_is_no_half_close() -> None:
     near.abort()
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_send_waits_for_a_slow_peer_and_loses_nothing(make: Make) -> None:
     """32 MiB are not taken before the peer reads; then all of it arrives."""
@@ -215,6 +216,7 @@ async def test_what_a_plain_function_raises_comes_out_of_each(make: Make) -> Non
     assert await far.receive(5) == b" more"
 
 
+@pytest.mark.slow
 @pytest_twisted.ensureDeferred
 async def test_send_or_wait_waits_only_for_a_slow_peer(make: Make) -> None:
     near, far = await make()

@@ -172,6 +172,7 @@ def test_the_answer_for_any_circumstances_covers_every_given_one(grants, listed,
             assert row.actions <= anyhow[row.agent, row.system, row.account]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(grant_lists, grant_lists, systems, st.lists(subjects, max_size=2, unique_by=lambda subject: subject.agent))
 def test_what_changes_is_what_forward_decisions_say_in_each_circumstance(before, after, listed, agents):

@@ -65,6 +65,7 @@ def test_a_batch_that_was_on_its_way_at_a_crash_goes_again_as_it_was(rig: Any) -
     stop(delivery)
 
 
+@pytest.mark.slow
 def test_a_day_of_failures(rig: Any) -> None:
     """Growing pauses, a clear state, no memory, and then everything arrives."""
     rig.append(1000, "y" * 1000)

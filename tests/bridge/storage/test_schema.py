@@ -25,6 +25,28 @@ def opened(tmp_path):
         engine.dispose()
 
 
+@pytest.fixture(autouse=True)
+def by_migrations(quick_schemas, monkeypatch):
+    monkeypatch.setattr(schema, "_migrate", quick_schemas)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_other_tests_use_is_what_migrations_make(opened, kind, monkeypatch):
+    """See ``quick_schemas``."""
+    made, quick = opened("made.db", kind), opened("quick.db", kind)
+    upgrade(made, kind)
+    monkeypatch.undo()
+    upgrade(opened("first.db", kind), kind)
+    upgrade(quick, kind)
+    for sql in ("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY 2", "SELECT * FROM alembic_version"):
+        with made.connect() as one, quick.connect() as other:
+            assert one.exec_driver_sql(sql).all() == other.exec_driver_sql(sql).all()
+    with made.connect() as one:
+        tables = one.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+        rows = {table: one.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar() for table in tables}
+    assert {table for table, count in rows.items() if count} == {"alembic_version"}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_empty_file_gets_the_newest_schema(opened, kind):
     engine = opened("x.db", kind)

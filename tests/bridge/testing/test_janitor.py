@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ["pytester"]
 CONFTEST = (__import__("pathlib").Path(__file__).parents[2] / "conftest.py").read_text()
 

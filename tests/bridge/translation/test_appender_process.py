@@ -30,6 +30,8 @@ from bridge.translation.identifiers import Identifiers
 from bridge.translation.record import EventEntry, IndexKeys
 from bridge.translation.verifying import in_thread_verify
 
+pytestmark = pytest.mark.slow
+
 ORIGIN = "logs.example/a"
 IDENTIFIERS = Identifiers()
 

@@ -177,6 +177,7 @@ VALUES = st.recursive(
 NAMES = st.sampled_from([*sorted(SECTIONS), "action", "result", "change", "ts", "id", "outcome", "reason", "v"])
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from([*TYPES, "no.type", "log.later"]), st.dictionaries(NAMES, VALUES, max_size=8))
 def test_no_event_stops_a_format(type: str, fields: dict[str, Any]) -> None:

@@ -94,6 +94,7 @@ def trial(tmp_path: Path) -> Iterator[Trial]:
     made.close()
 
 
+@pytest.mark.slow
 @given(st.lists(EVENTS, min_size=1, max_size=70), st.lists(TERMS, max_size=3, unique_by=lambda term: term.key),
        st.integers(1, 40), st.booleans(), st.integers(0, 80))  # fmt: skip
 @settings(deadline=None, max_examples=80, suppress_health_check=list(HealthCheck))
@@ -119,6 +120,7 @@ def test_with_and_without_it_the_answers_are_the_same(
         trial.close()
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["select a", "select b"]), st.sampled_from(OUTCOMES),
                           st.integers(0, 9), st.integers(1, 12)), min_size=1, max_size=12))  # fmt: skip
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))

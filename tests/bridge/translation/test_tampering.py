@@ -268,6 +268,7 @@ def test_a_damaged_page_is_named_and_the_rest_is_still_verified(path: Path, writ
     assert "damaged" in str(report.findings[0])
 
 
+@pytest.mark.slow
 def test_an_older_log_gets_its_tree_at_the_upgrade(tmp_path: Path, path: Path, written: Engine, signer: Signer) -> None:
     bodies = [f'{{"seq":{seq}}}' for seq in range(1, 66_000)]
     old = open_engine(tmp_path / "old.db", kind="translation")
