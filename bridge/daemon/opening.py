@@ -61,6 +61,11 @@ from bridge.translation.vocabulary import (
 LOG = "translation.db"
 
 
+LOCK_WAIT = 3.0
+LOCK_STEP = 0.02
+"""Seconds that a start waits for the process that appends of a bridge that was killed, and between its looks."""
+
+
 class StateUnusable(BridgeError):
     """The state directory cannot be used. The message names it and what to do."""
 
@@ -96,11 +101,11 @@ class Storage:
             engine.dispose()
 
 
-def own_state(config: Config) -> int:
+def own_state(config: Config, wait: float = 0.0) -> int:
     """Makes this process the only bridge on its state directory; the descriptor is to be kept open. Blocks.
 
-    A second one would take the sessions of the first for what a crash left open, and record their end.
-    Raises StateUnusable.
+    A second one would take the sessions of the first for what a crash left open, and record their end. ``wait``:
+    seconds for the last commit of one that was killed. Raises StateUnusable.
     """
     state = config.bridge.state
     _make_state(state)
@@ -108,12 +113,17 @@ def own_state(config: Config) -> int:
         lock = os.open(state / "bridge.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StateUnusable(f"{state}/bridge.lock: {error.strerror}") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when the process ends, however
-    except OSError:
-        os.close(lock)
-        raise StateUnusable(f"{state}: another bridge runs on this directory; stop it, or give each its own") from None
-    return lock
+    end = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it when the processes end, however
+            return lock
+        except OSError:
+            if time.monotonic() >= end:
+                os.close(lock)
+                other = "another bridge runs on this directory; stop it, or give each its own"
+                raise StateUnusable(f"{state}: {other}") from None
+        time.sleep(LOCK_STEP)
 
 
 def _make_state(state: Path) -> None:

@@ -27,7 +27,7 @@ from bridge.daemon.calling import load_config
 from bridge.daemon.demoting import phases
 from bridge.daemon.health import Health
 from bridge.daemon.live import LiveBridge
-from bridge.daemon.opening import appender_process, open_storage, own_state, services
+from bridge.daemon.opening import LOCK_WAIT, appender_process, open_storage, own_state, services
 from bridge.discovery import find_adapters
 from bridge.net import quick_reactor
 from bridge.policy import Policy
@@ -54,7 +54,7 @@ def run_forever(config_path: Path, *, log_format: str) -> int:
     os.umask(0o077)
     try:
         config = load_config(config_path)
-        appender = appender_process(config, own_state(config))  # the state is ours until both processes end
+        appender = appender_process(config, own_state(config, LOCK_WAIT))  # the state is ours until both processes end
         appender.start()
         storage = open_storage(config, appender)
     except CANNOT_START as failure:
