@@ -56,22 +56,36 @@ def _of_one_block(first: int, plains: Sequence[Plain]) -> list[Group]:
     return [(count, begin, last, earliest, latest) for count, begin, last, earliest, latest in groups.values()]
 
 
+class _Block:
+    __slots__ = ("events", "groups")
+
+    def __init__(self) -> None:
+        self.events = 0
+        self.groups: list[Group] = []
+
+
 class Alike:
     """What the thread that writes hands to the one that sums up."""
 
     def __init__(self, block: int = BLOCK) -> None:
         self._block = block
         self._lock = threading.Lock()
-        self._blocks: OrderedDict[int, list[Group]] = OrderedDict()
+        self._blocks: OrderedDict[int, _Block] = OrderedDict()
         self._kept = 0
 
     def add(self, groups: Sequence[Group]) -> None:
         with self._lock:
             for group in groups:
-                self._blocks.setdefault((group[1] - 1) // self._block, []).append(group)
-            self._kept += len(groups)
+                block = self._blocks.setdefault((group[1] - 1) // self._block, _Block())
+                if block.events < 0:
+                    continue  # too many differ
+                block.events += group[0]
+                block.groups.append(group)
+                self._kept += 1
+                if len(block.groups) * FEW > self._block:
+                    self._forget(block)
             while self._kept > MAX_GROUPS:
-                self._kept -= len(self._blocks.popitem(last=False)[1])
+                self._forget(self._blocks.popitem(last=False)[1])
 
     def take(self, number: int) -> list[Group]:
         """Of the block of this number, from 0; empty unless each of its events is in a group, and the groups are few.
@@ -80,7 +94,12 @@ class Alike:
         """
         with self._lock:
             for passed in [one for one in self._blocks if one < number]:
-                self._kept -= len(self._blocks.pop(passed))
-            groups = self._blocks.pop(number, [])
-            self._kept -= len(groups)
-        return groups if len(groups) * FEW <= self._block == sum(group[0] for group in groups) else []
+                self._forget(self._blocks.pop(passed))
+            block = self._blocks.pop(number, _Block())
+            groups = block.groups if block.events == self._block else []
+            self._forget(block)
+        return groups
+
+    def _forget(self, block: _Block) -> None:
+        self._kept -= len(block.groups)
+        block.groups, block.events = [], -self._block  # never whole again

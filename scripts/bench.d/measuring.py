@@ -53,10 +53,12 @@ def copy_out(way: Way) -> float:
     return COPIED / 1e6 / (time.perf_counter() - started)
 
 
-def resident(pid: int) -> float:
-    """KiB of memory of a process and its children (statements are parsed in one, the log is appended to in another)."""
+def resident(pid: int, *, log: bool = True) -> float:
+    """KiB of memory of a process and its children: statements are parsed in one, the ``log`` is appended to in another,
+    which keeps what was written last (8 MiB at most), however many sessions there are."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return sum(_rss(one) for one in (str(pid), *children))
+    counted = [one for one in children if log or b"appender" not in Path(f"/proc/{one}/cmdline").read_bytes()]
+    return sum(_rss(one) for one in (str(pid), *counted))
 
 
 def _rss(pid: str) -> float:
@@ -85,7 +87,7 @@ def peak_while(pid: int, work: Callable[[], object]) -> float:
 def idle_sessions(pid: int, way: Way, count: int) -> float:
     """KiB of the bridge's memory per session, of ``count`` that have run one statement and wait."""
     psycopg.connect(way.conninfo, password=way.password, autocommit=True).execute("select 1").connection.close()
-    before = resident(pid)
+    before = resident(pid, log=False)
     held = []
     try:
         for _ in range(count):
@@ -93,7 +95,7 @@ def idle_sessions(pid: int, way: Way, count: int) -> float:
             held.append(connection)
             connection.execute("select 1")
         time.sleep(1.0)
-        return (resident(pid) - before) / count
+        return (resident(pid, log=False) - before) / count
     finally:
         for connection in held:
             connection.close()

@@ -162,7 +162,7 @@ class Fleet:
         """
         lane = self.lanes()[-1]
         pid = self.bridge.process.pid if self.bridge.process else 0
-        found = asyncio.run(_holding(lane, (FIRST, FIRST + count), lambda: (resident(pid), _threads(pid))))
+        found = asyncio.run(_holding(lane, (FIRST, FIRST + count), lambda: (resident(pid, log=False), _threads(pid))))
         (before, threads), (after, more) = found
         return (after - before) / count, more - threads
 

@@ -197,7 +197,11 @@ def test_groups_are_used_where_they_are_of_the_whole_block_and_few() -> None:
     assert [len(known.take(number)) for number in (0, 1)] == [2, 0]
     for start in range(1, 2 * MAX_GROUPS, 16):
         known.add([(1, start + n, start + n, 0, 0) for n in range(16)])
-    assert known._kept == sum(map(len, known._blocks.values())) <= MAX_GROUPS
+    assert known._kept == sum(len(one.groups) for one in known._blocks.values()) == 0  # many groups are not kept
+    for block in range(MAX_GROUPS):
+        known.add([(8, 16 * block + 1, 16 * block + 15, 0, 0), (8, 16 * block + 2, 16 * block + 16, 0, 0)])
+    assert known._kept == sum(len(one.groups) for one in known._blocks.values()) == MAX_GROUPS
+    assert known.take(MAX_GROUPS - 1)
 
 
 def fill(trial: Trial, count: int) -> None:

@@ -80,9 +80,9 @@ async def test_a_quick_read_is_one_event_and_a_slow_one_two(log: SQLLog, reader:
     quick, slow = session.operation(READ, "read"), session.operation(READ, "read")
     quick.finish(rows=3, bytes=10)
     quick.finish("failure")  # only the first counts
-    await pause()
+    await until(lambda: not log.pending())
     slow.finish("failure", "upstream-error", code="42P01")
-    await pause()
+    await until(lambda: not log.pending())
     first, intent, outcome = bodies(reader, type="operation")
     assert (first["phase"], first["result"]["rows"], first["outcome"]) == ("complete", 3, "success")
     assert (intent["phase"], intent["outcome"], "result" in intent) == ("intent", "", False)
