@@ -119,7 +119,7 @@ class Answers:
     @property
     def quiet(self) -> bool:
         """Nothing at all is under way."""
-        return self.rested and not self._maybe and not self._suspended
+        return self.rested and not (self._maybe or self._suspended or self._ignoring)
 
     @property
     def in_flight(self) -> int:

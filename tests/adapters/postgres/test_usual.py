@@ -135,11 +135,14 @@ UNNAMED = R.bind("", "") + RUN, R.BOUND + DONE + R.READY
 PARSED = R.parse("", "select 4") + R.bind() + DESCRIBE + RUN, R.PARSED + R.BOUND + ROWS + R.READY
 FAILED = PARSED[0], R.error() + R.READY
 RAN = RUN, R.tag("SELECT 0") + R.IN_BLOCK
+BOUND = R.bind("", "s1", (b"7",)), R.BOUND
+REFUSED = R.query("select 'a', 1e5"), R.error() + R.READY
+SELECTED = R.query("select 1"), ROWS + R.READY
 EXCHANGES = [
-    (R.query("select 1"), ROWS + R.READY),
+    SELECTED,
     (R.query("select 22"), ROWS + R.IN_BLOCK),
     (R.query("select 1; select 2"), ROWS + ROWS + R.READY),
-    (R.query("select 'a', 1e5"), R.error() + R.READY),
+    REFUSED,
     (R.query("insert into t values (1)"), R.tag("INSERT 0 1") + R.READY),
     (R.query("drop table t"), R.error() + R.READY),
     (R.query("begin"), R.tag("BEGIN") + R.IN_BLOCK),
@@ -171,7 +174,7 @@ EXCHANGES = [
     RAN,
     (R.SYNC, R.READY),
     (R.m("Q", b"a\0b\0"), R.error() + R.READY),
-    (R.bind("", "s1", (b"7",)), R.BOUND),
+    BOUND,
     (b"", R.m("S", b"client_encoding\0LATIN1\0")),
     (b"", R.error("57P01", "FATAL")),
 ]
@@ -190,6 +193,7 @@ STEPS = st.lists(
 @example([(PARSED, "1", RAN), (PARSED, "s", FAILED), (UNNAMED, "1", RAN)], frozenset(Action), REDACTED)
 @example([(PARSED, "1", RAN), (PARSED, "n", RAN), (UNNAMED, "n", RAN)], frozenset(Action), REDACTED)
 @example([(PARSED, "1", RAN), (PARSED, "1", RAN)], frozenset(Action), StatementLogging.FULL)
+@example([(BOUND, "n", RAN), (REFUSED, "1", RAN), (SELECTED, "1", RAN)], frozenset(Action), REDACTED)
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_with_and_without_it_all_is_the_same(
     start: Start, steps: list[Any], actions: frozenset[Action], logging: StatementLogging
