@@ -18,11 +18,9 @@ import re
 import select
 import struct
 import subprocess
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import DeferredLock
@@ -31,6 +29,7 @@ from adapters.postgres import parser_child
 from adapters.postgres.statements import EMPTY, RENAMES, UNPARSED, Statement, depend_on_integers
 from bridge.adapter import Action
 from bridge.adapter.kept_operations import KeptOperations
+from bridge.adapter.own_process import start_module
 
 MAX_PARSED = 256 * 1024
 """Bytes of a text that is parsed; a longer one is not understood. 256 KiB takes some 50 ms and 100 MB."""
@@ -105,18 +104,8 @@ class ParserProcess:
     def _running(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
             self.in_thread_stop()
-            # the module search path and nothing else of our environment: it may hold secrets (`env:` references)
-            paths = [str(Path(parser_child.__file__).parents[2]), *filter(None, sys.path)]
-            self._child = subprocess.Popen(
-                [sys.executable, "-s", "-B", "-m", "adapters.postgres.parser_child"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={"PYTHONPATH": os.pathsep.join(paths), "LC_ALL": "C.UTF-8"},
-                cwd="/",
-                bufsize=0,
-                start_new_session=True,
-            )
+            pipe = subprocess.PIPE
+            self._child = start_module(parser_child, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, bufsize=0)
             os.set_blocking(self._child.stdin.fileno(), False)  # type: ignore[union-attr]
         return self._child
 

@@ -59,6 +59,7 @@ from bridge.policy.phases import Phases
 from bridge.rounds import Rounds
 from bridge.storage import StorageError, ThreadPool
 from bridge.translation import facts
+from bridge.translation.appender import Appender, OwnAppender
 from bridge.translation.log import LogUnavailable
 from bridge.translation.record import Event
 from bridge.translation.recovery import in_thread_close_open
@@ -93,11 +94,14 @@ ADAPTER_THREADS = 4
 
 
 class Bridge:
-    """``start``, ``reload``, ``stop``; the rest is asked by ``live`` and the health pages. In the reactor's thread."""
+    """``start``, ``reload``, ``stop``; the rest is asked by ``live`` and the health pages. In the reactor's thread.
+
+    Without an ``appender``, the log is appended to in this process.
+    """
 
     log = Logger()
 
-    def __init__(self, reactor: Any, config: Config, storage: Storage) -> None:
+    def __init__(self, reactor: Any, config: Config, storage: Storage, appender: Appender | None = None) -> None:
         self.reactor = reactor
         self.config = config
         self.storage = storage
@@ -112,7 +116,8 @@ class Bridge:
         self._recording_pool = ThreadPool("recordings", 1, reactor)  # one thread: frames stay in order
         self._recordings = recordings(config, self._recording_pool, reactor)
         self.translation = SQLLog(
-            storage.appender, reactor, config.bridge.name, storage.overview.alike.add,
+            appender or OwnAppender(storage.log_engine, storage.checkpoints),
+            reactor, config.bridge.name, storage.overview.alike.add,
             node=_node(), version=__version__,
         )  # fmt: skip
         self.translation.salted = config.log.personal == "salted"

@@ -35,7 +35,6 @@ from bridge.identity.registry import Changed, Registry
 from bridge.policy import Ledger, Policy, document
 from bridge.storage import StorageError, ThreadPool, open_engine, upgrade, writing
 from bridge.translation import facts
-from bridge.translation.appender import Appender, OwnAppender
 from bridge.translation.appender_process import AppenderProcess
 from bridge.translation.appending import in_thread_append
 from bridge.translation.checkpoints import Checkpoints, load_signer
@@ -59,7 +58,6 @@ from bridge.translation.vocabulary import (
 )
 
 LOG = "translation.db"
-
 
 LOCK_WAIT = 3.0
 LOCK_STEP = 0.02
@@ -87,8 +85,6 @@ class Storage:
     log_engine: Engine
     reading_engine: Engine
     overview: Overview
-    appender: Appender
-    """Of the daemon: what its log is written with."""
 
     now = staticmethod(time.time)
 
@@ -141,8 +137,8 @@ def appender_process(config: Config, lock: int) -> AppenderProcess:
     return AppenderProcess(state / LOG, state, config.log_origin, [lock])
 
 
-def open_storage(config: Config, appender: Appender | None = None) -> Storage:
-    """Opens, creating what is missing. Blocks. Without an ``appender``, a daemon's log is written in its own process.
+def open_storage(config: Config) -> Storage:
+    """Opens, creating what is missing. Blocks.
 
     Raises StateUnusable, StorageError, KeyRefused, StoreKeyRefused, NoteRefused.
     """
@@ -153,7 +149,6 @@ def open_storage(config: Config, appender: Appender | None = None) -> Storage:
     log_engine = open_engine(state / LOG, kind="translation")
     upgrade(log_engine, "translation")
     reading_engine = open_engine(state / LOG, kind="translation")
-    checkpoints = Checkpoints(load_signer(state, log_engine, config.log_origin))
     storage = Storage(
         registry=Registry(registry_engine, now=time.time),
         deny_list=DenyList(registry_engine, now=time.time),
@@ -163,12 +158,11 @@ def open_storage(config: Config, appender: Appender | None = None) -> Storage:
         access_requests=AccessRequests(registry_engine),
         demotions=Demotions(registry_engine),
         issuer=BuiltinIssuer.load_or_create(state / "issuer.key", config.bridge.name),
-        checkpoints=checkpoints,
+        checkpoints=Checkpoints(load_signer(state, log_engine, config.log_origin)),
         registry_engine=registry_engine,
         log_engine=log_engine,
         reading_engine=reading_engine,
         overview=Overview(open_engine(state / "overview.db", kind="translation"), reading_engine),
-        appender=appender or OwnAppender(log_engine, checkpoints),
     )
     storage.deny_list.in_thread_load()
     return storage

@@ -56,7 +56,7 @@ def run_forever(config_path: Path, *, log_format: str) -> int:
         config = load_config(config_path)
         appender = appender_process(config, own_state(config, LOCK_WAIT))  # the state is ours until both processes end
         appender.start()
-        storage = open_storage(config, appender)
+        storage = open_storage(config)
     except CANNOT_START as failure:
         sys.stderr.write(f"idbridge: cannot start: {failure}\n")
         return 1
@@ -67,7 +67,7 @@ def run_forever(config_path: Path, *, log_format: str) -> int:
     gc.set_threshold(YOUNG_OBJECTS)
 
     observing.begin(log_format)
-    process = Process(reactor, Bridge(reactor, config, storage), config)
+    process = Process(reactor, Bridge(reactor, config, storage, appender), config)
     reactor.callWhenRunning(process.start)
     reactor.run()
     storage.dispose()

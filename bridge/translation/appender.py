@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 from sqlalchemy import Engine
 from sqlalchemy import event as event_hooks
+from sqlalchemy.exc import SQLAlchemyError
 
-from bridge.storage import writing
+from bridge.storage import StorageError, writing
 from bridge.translation.alike import Group, alike
 from bridge.translation.appending import append
 from bridge.translation.checkpoints import Checkpoints
@@ -20,8 +21,17 @@ CACHE_KIB = 8 * 1024
 """Of the writer's connection, so that its indexes stay in memory."""
 
 
+FAULTS = (StorageError, SQLAlchemyError, OSError)
+"""What the disk or the database refuses."""
+
+
+def words_of(fault: Exception) -> str:
+    """For ops. Only ours are known to hold no parameter of a statement."""
+    return str(fault) if isinstance(fault, StorageError) else f"the log: {type(fault).__name__}"
+
+
 class Appender(Protocol):
-    """Used by one thread, which it blocks. What the disk or the database refuses is a StorageError (or OSError)."""
+    """Used by one thread, which it blocks. Raises FAULTS."""
 
     @property
     def wait(self) -> float | None:

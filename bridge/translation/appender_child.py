@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from bridge.storage import KeyRefused, StorageError, open_engine, reading
-from bridge.translation.appender import OwnAppender
+from bridge.translation.appender import FAULTS, OwnAppender, words_of
 from bridge.translation.appender_channel import Channel
 from bridge.translation.checkpoints import Checkpoints, load_signer
 from bridge.translation.extent import last_seq
@@ -30,8 +29,6 @@ from bridge.translation.note import NoteRefused
 YOUNG_OBJECTS = 50_000
 """New containers between looks for cyclic garbage: those of several commits."""
 
-_FAULTS = (StorageError, SQLAlchemyError, OSError, KeyRefused, NoteRefused)
-_TOLD = (StorageError, KeyRefused, NoteRefused)
 _FIND = "SELECT seq FROM event WHERE seq > ? AND json_extract(body, '$.id') = ?"
 
 
@@ -41,7 +38,10 @@ def serve(channel: Channel) -> None:
 
     def open(database: str, state: str, origin: str) -> int:
         engine = open_engine(database, kind="translation")
-        signer = load_signer(Path(state), engine, origin)
+        try:
+            signer = load_signer(Path(state), engine, origin)
+        except (KeyRefused, NoteRefused) as problem:
+            raise StorageError(str(problem)) from None
         opened.append((engine, OwnAppender(engine, Checkpoints(signer))))
         with reading(engine) as connection:
             return last_seq(connection)
@@ -72,8 +72,8 @@ def _find(engine: Engine, id: str, after: int) -> int | None:
 def _answered(call: Callable[[], Any]) -> tuple[Any, str, str]:
     try:
         return call(), "", ""
-    except _FAULTS as error:
-        return None, "storage", str(error) if isinstance(error, _TOLD) else f"the log: {type(error).__name__}"
+    except FAULTS as error:
+        return None, "storage", words_of(error)
     except Exception as error:  # a value that cannot become a row; its text is not told
         return None, "defect", type(error).__name__
 

@@ -13,16 +13,16 @@ Ideas:
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bridge.adapter.own_process import start_module
 from bridge.storage import StorageError, StorageUnreachable
+from bridge.translation import appender_child
 from bridge.translation.alike import Group
 from bridge.translation.appender_channel import Channel
 from bridge.translation.composing import Plain
@@ -151,18 +151,10 @@ class _Child:
     def __init__(self, inherited: tuple[int, ...]) -> None:
         self.opened = False
         here, there = socket.socketpair()
-        # the module search path and nothing else of our environment: it may hold secrets (`env:` references)
-        paths = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
         try:
             with there:
-                self._process = subprocess.Popen(
-                    [sys.executable, "-s", "-B", "-m", "bridge.translation.appender_child"],
-                    stdin=there.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    env={"PYTHONPATH": os.pathsep.join(paths), "LC_ALL": "C.UTF-8"},
-                    cwd="/",
-                    pass_fds=inherited,
-                    start_new_session=True,
+                self._process = start_module(
+                    appender_child, stdin=there.fileno(), stdout=subprocess.DEVNULL, pass_fds=inherited
                 )
         except OSError:
             here.close()
@@ -172,7 +164,7 @@ class _Child:
 
     @property
     def pid(self) -> int:
-        return int(self._process.pid)
+        return self._process.pid
 
     def ask(self, request: Any) -> Any:
         """Raises OSError, EOFError."""

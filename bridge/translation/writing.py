@@ -20,11 +20,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from bridge.storage import StorageError
 from bridge.translation.alike import Group
-from bridge.translation.appender import Appender
+from bridge.translation.appender import FAULTS, Appender, words_of
 from bridge.translation.composing import row
 from bridge.translation.facts import detail_section
 from bridge.translation.identifiers import Identifiers, Timestamps
@@ -38,7 +35,6 @@ FIRST_RETRY = 0.5
 LAST_RETRY = 15.0
 """Seconds between attempts to write again: doubling from the first to the last. A full disk is soon seen to be free."""
 
-_STORAGE_FAULTS = (StorageError, SQLAlchemyError, OSError)
 _DEFECTS = (TypeError, ValueError, AttributeError, KeyError)
 
 
@@ -128,7 +124,7 @@ class Writer:
             return
         try:
             done = self._write(tickets)
-        except _STORAGE_FAULTS as error:
+        except FAULTS as error:
             self._fail(tickets, error)
         else:
             self._tell(done)
@@ -138,7 +134,7 @@ class Writer:
         """The checkpoint that became due without an event, or the last one."""
         try:
             self._appender.seal()
-        except _STORAGE_FAULTS as error:
+        except FAULTS as error:
             self._fail([], error)
         else:
             self._look_at_checkpoints()
@@ -186,7 +182,7 @@ class Writer:
         return entry
 
     def _fail(self, tickets: list[Ticket], error: Exception) -> None:
-        self._failure = str(error) if isinstance(error, StorageError) else f"the log: {type(error).__name__}"
+        self._failure = words_of(error)
         self._failed_at = time.monotonic()
         self._retry = self._first_retry
         self._retry_at = self._failed_at + self._retry
@@ -212,7 +208,7 @@ class Writer:
                 batch = _first(tickets)
                 done.committed += self._write(batch).committed
                 tickets = tickets[len(batch) :]
-        except _STORAGE_FAULTS:
+        except FAULTS:
             written = {id(ticket) for ticket, _seq in done.committed}
             self._kept = [ticket for ticket in self._kept if id(ticket) not in written]
             self._retry = min(self._retry * 2, self._last_retry)

@@ -19,6 +19,7 @@ from adapters.mysql.options import Options
 from adapters.mysql.relaying import relay
 from bridge.adapter import Action, AgentFacts, Operation, Outcome, Reason, Refused, StatementLogging, SystemFacts
 from bridge.testing import MemoryStream, memory_pair
+from bridge.testing.door import FakePermit
 
 PLAIN_MODE = "STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION"
 CAPTURED: dict[str, dict[str, str]] = json.loads(
@@ -35,12 +36,6 @@ FLAGS = {
 def captured(name: str, key: str) -> bytes:
     """What MariaDB 10.11 answered, with these flags."""
     return bytes.fromhex(CAPTURED[name][key])
-
-
-@dataclass(eq=False)
-class Permitted:
-    operation: Operation
-    warning: str = ""
 
 
 @dataclass(eq=False)
@@ -63,22 +58,22 @@ class FakeAdmission:
     def may(self, action: Action, target: Mapping[str, Any]) -> bool:
         return action in self.actions and (not self.databases or target.get("database") in self.databases)
 
-    async def permit(self, operation: Operation) -> Permitted:
+    async def permit(self, operation: Operation) -> FakePermit:
         if self.down:
             raise Refused(Reason.LOG_UNAVAILABLE, "the log cannot be written", reference="r2")
         if not self.may(operation.action, operation.target):
             self.log.append((operation.verb, "refused", "", 0))
             raise Refused(Reason.ACTION_DENIED, "no grant allows this", reference="r1")
         self.seen.append(operation)
-        return Permitted(operation)
+        return FakePermit(operation, "")
 
-    def permit_at_once(self, operation: Operation) -> Permitted | None:
+    def permit_at_once(self, operation: Operation) -> FakePermit | None:
         if self.down or operation.action is not Action.READ or not self.may(operation.action, operation.target):
             return None
         self.seen.append(operation)
-        return Permitted(operation)
+        return FakePermit(operation, "")
 
-    def outcome(self, permit: Permitted, outcome: Outcome) -> None:
+    def outcome(self, permit: FakePermit, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.log.append((permit.operation.verb, outcome.result.value, outcome.code, outcome.rows))
 

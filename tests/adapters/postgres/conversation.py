@@ -28,14 +28,9 @@ from bridge.adapter import (
     SystemFacts,
 )
 from bridge.testing import MemoryStream, memory_pair
+from bridge.testing.door import FakePermit
 
 STAMP = "ib:5e55"
-
-
-@dataclass(eq=False)
-class Permitted:
-    operation: Operation
-    warning: str = ""
 
 
 @dataclass(eq=False)
@@ -55,22 +50,22 @@ class FakeAdmission:
     cut: Callable[[Refused], Awaitable[None]] | None = None
     dialled: int = 0
 
-    async def permit(self, operation: Operation) -> Permitted:
+    async def permit(self, operation: Operation) -> FakePermit:
         if self.down:
             raise Refused(Reason.LOG_UNAVAILABLE, "the log cannot be written", reference="r2")
         if operation.action not in self.actions:
             self.log.append((operation.verb, "refused", "", 0))
             raise Refused(Reason.ACTION_DENIED, "no grant allows this", reference="r1")
         self.seen.append(operation)
-        return Permitted(operation, self.warning)
+        return FakePermit(operation, self.warning)
 
-    def permit_at_once(self, operation: Operation) -> Permitted | None:
+    def permit_at_once(self, operation: Operation) -> FakePermit | None:
         if self.down or operation.action not in self.actions & {Action.READ}:
             return None
         self.seen.append(operation)
-        return Permitted(operation, self.warning)
+        return FakePermit(operation, self.warning)
 
-    def outcome(self, permit: Permitted, outcome: Outcome) -> None:
+    def outcome(self, permit: FakePermit, outcome: Outcome) -> None:
         self.log.append((permit.operation.verb, outcome.result.value, outcome.code, outcome.rows))
 
     def alarm(self, code: str, detail: str) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -136,7 +137,7 @@ def test_without_a_way_to_find_out_the_writer_ends(
 ) -> None:
     appender.append("log", plains())
     monkeypatch.setattr(process._Child, "ask", lost_answer)
-    monkeypatch.setattr(process.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(AppenderLost):
         appender.append("log", plains())
 
@@ -151,7 +152,7 @@ def test_a_child_that_cannot_be_started_is_a_fault_that_may_pass(
 ) -> None:
     """Nothing was asked of it, so nothing is in doubt."""
     with monkeypatch.context() as patched:
-        patched.setattr(process.sys, "executable", "/bin/false")
+        patched.setattr(sys, "executable", "/bin/false")
         with pytest.raises(StorageUnreachable, match="cannot be started"):
             appender.append("log", plains())
     assert appender.append("log", plains())[0] == 1
@@ -322,7 +323,7 @@ async def test_when_nobody_knows_what_was_written_the_log_takes_nothing_more(
     log: SQLLog, monkeypatch: pytest.MonkeyPatch, no_pauses: None, recwarn: pytest.WarningsRecorder
 ) -> None:
     await log.record(Event("config.change"))
-    monkeypatch.setattr(process.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     monkeypatch.setattr(process._Child, "ask", lost_answer)
     waiting = log.record(Event("config.change"))
     await until(lambda: log.unavailable)
